@@ -1,0 +1,1 @@
+"""Transports that ship with trioquorum, one class a module."""

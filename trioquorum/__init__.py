@@ -1,0 +1,3 @@
+"""trioquorum: a ZooKeeper-compatible coordination server on Trio."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,95 @@
+"""Every exception trioquorum raises on purpose, and ZooKeeper's result codes.
+
+Errors say whose fault they are; each docstring says who raises it and what the catcher does with it.
+"""
+
+from enum import IntEnum
+
+
+class TrioquorumError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class LocalProtocolError(TrioquorumError):
+    """We tried to send what the protocol forbids: our bug."""
+
+
+class PeerProtocolError(TrioquorumError):
+    """The other end broke the protocol (wire/, zab/): drop its link, keep serving."""
+
+
+class LinkClosed(TrioquorumError):
+    """The link is gone (transports): redial or step down."""
+
+
+class ConnectFailed(LinkClosed):
+    """Nobody answered at an address (transports): back off and dial again."""
+
+
+class ConfigError(TrioquorumError):
+    """A configuration that cannot be used; the message names file and key path or line, and what to do."""
+
+
+class StorageError(TrioquorumError):
+    """A data directory that cannot be used or was damaged; the message names the file and what to do."""
+
+
+class CorruptLog(StorageError):
+    """A damaged record that is not a torn tail: start-up stops, nothing is skipped."""
+
+
+class CorruptSnapshot(StorageError):
+    """A snapshot whose content or checksum is wrong: the next older one is tried."""
+
+
+class DiskFailed(StorageError):
+    """A write or flush failed (storage/): fatal for the peer, never retried on the same file."""
+
+
+class RoleEnded(TrioquorumError):
+    """The present role cannot go on (peer/): the role's subtree ends and the peer is LOOKING again."""
+
+
+class Code(IntEnum):
+    """ZooKeeper result codes (client-protocol §9)."""
+
+    OK = 0
+    SYSTEMERROR = -1
+    RUNTIMEINCONSISTENCY = -2
+    DATAINCONSISTENCY = -3
+    CONNECTIONLOSS = -4
+    MARSHALLINGERROR = -5
+    UNIMPLEMENTED = -6
+    OPERATIONTIMEOUT = -7
+    BADARGUMENTS = -8
+    UNKNOWNSESSION = -12
+    NEWCONFIGNOQUORUM = -13
+    RECONFIGINPROGRESS = -14
+    APIERROR = -100
+    NONODE = -101
+    NOAUTH = -102
+    BADVERSION = -103
+    NOCHILDRENFOREPHEMERALS = -108
+    NODEEXISTS = -110
+    NOTEMPTY = -111
+    SESSIONEXPIRED = -112
+    INVALIDCALLBACK = -113
+    INVALIDACL = -114
+    AUTHFAILED = -115
+    SESSIONMOVED = -118
+    NOTREADONLY = -119
+    EPHEMERALONLOCALSESSION = -120
+    NOWATCHER = -121
+    REQUESTTIMEOUT = -122
+    RECONFIGDISABLED = -123
+    SESSIONCLOSEDREQUIRESASLAUTH = -124
+    QUOTAEXCEEDED = -125
+    THROTTLEDOP = -127
+
+
+class RequestFailed(TrioquorumError):
+    """A client's request fails with a result code (tree/, pipeline/): the code goes into the reply."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.name)
+        self.code = code

@@ -1,0 +1,280 @@
+"""The one stream of typed facts about a peer.
+
+Log lines, metrics, the live page, a simulator's trace and tests are readers of this stream; the code that finds a
+fact hands it to ``Events.emit`` and never formats text.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", gc=False):
+    """One fact. ``level`` is how loud a log line of it is."""
+
+    level: ClassVar[str] = "info"
+
+
+class PeerStarted(Event, tag="peer_started"):
+    """A peer runs with this data."""
+
+    peer: int
+    last_zxid: int
+    accepted_epoch: int
+    current_epoch: int
+
+
+class PeerStopped(Event, tag="peer_stopped"):
+    """Everything of the peer ended in order."""
+
+    peer: int
+
+
+class StateChanged(Event, tag="state_changed"):
+    """The peer's role changed: looking, following, leading, observing."""
+
+    old: str
+    new: str
+    reason: str
+
+
+class PhaseChanged(Event, tag="phase_changed"):
+    """ZAB phase inside a role: election, discovery, synchronization, broadcast."""
+
+    phase: str
+    epoch: int
+
+
+class RoundStarted(Event, tag="round_started"):
+    """A new election round (logical clock)."""
+
+    round: int
+    leader: int
+    zxid: int
+    peer_epoch: int
+
+
+class VoteChanged(Event, tag="vote_changed"):
+    """We now vote for ``leader`` because ``because`` (a peer's vote was better, its round newer)."""
+
+    round: int
+    leader: int
+    zxid: int
+    peer_epoch: int
+    because: str
+
+
+class VoteHeard(Event, tag="vote_heard"):
+    """A notification and what was done with it: counted, or ignored and why."""
+
+    level: ClassVar[str] = "debug"
+    sender: int
+    state: str
+    round: int
+    leader: int
+    zxid: int
+    peer_epoch: int
+    outcome: str
+
+
+class Elected(Event, tag="elected"):
+    """The election ended here with this leader."""
+
+    leader: int
+    round: int
+    voters: tuple[int, ...]
+    duration_ms: int
+
+
+class LinkUp(Event, tag="link_up"):
+    """A link to a peer works. ``kind`` is election or quorum."""
+
+    kind: str
+    peer: int
+    address: str
+
+
+class LinkDown(Event, tag="link_down"):
+    """A link ended, and why."""
+
+    kind: str
+    peer: int
+    reason: str
+
+
+class LinkRefused(Event, tag="link_refused"):
+    """An incoming connection was turned away, and why."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    address: str
+    reason: str
+
+
+class LearnerSyncing(Event, tag="learner_syncing"):
+    """Leader: how a learner is brought up to date (DIFF, TRUNC, SNAP) and how many proposals that takes."""
+
+    learner: int
+    mode: str
+    learner_zxid: int
+    target_zxid: int
+    proposals: int
+
+
+class LearnerSynced(Event, tag="learner_synced"):
+    """Leader: this learner holds the history and takes part."""
+
+    learner: int
+    observer: bool
+
+
+class LearnerLeft(Event, tag="learner_left"):
+    """Leader: a learner is gone, and why."""
+
+    learner: int
+    reason: str
+
+
+class SyncReceived(Event, tag="sync_received"):
+    """Learner: how the leader brought us up to date (DIFF, TRUNC, SNAP)."""
+
+    mode: str
+    zxid: int
+    proposals: int
+
+
+class Established(Event, tag="established"):
+    """The peer serves in this epoch."""
+
+    role: str
+    leader: int
+    epoch: int
+    zxid: int
+
+
+class Proposed(Event, tag="proposed"):
+    """Leader: a batch of proposals left."""
+
+    level: ClassVar[str] = "trace"
+    first_zxid: int
+    last_zxid: int
+
+
+class Committed(Event, tag="committed"):
+    """Everything up to ``zxid`` is committed here."""
+
+    level: ClassVar[str] = "trace"
+    zxid: int
+
+
+class DatabaseLoaded(Event, tag="database_loaded"):
+    """Snapshot and log were read."""
+
+    snapshot_zxid: int
+    last_zxid: int
+    log_txns: int
+    nodes: int
+    duration_ms: int
+
+
+class TornTailCut(Event, tag="torn_tail_cut"):
+    """The last log ended in a half-written record, as a crash leaves it; it was cut off."""
+
+    level: ClassVar[str] = "warning"
+    file: str
+    offset: int
+    bytes_cut: int
+
+
+class SnapshotSkipped(Event, tag="snapshot_skipped"):
+    """A snapshot could not be used; an older one is tried."""
+
+    level: ClassVar[str] = "warning"
+    file: str
+    reason: str
+
+
+class SnapshotTaken(Event, tag="snapshot_taken"):
+    """A snapshot is on disk."""
+
+    zxid: int
+    size_bytes: int
+    duration_ms: int
+
+
+class FilesPurged(Event, tag="files_purged"):
+    """Snapshots and logs that recovery no longer needs were removed."""
+
+    files: tuple[str, ...]
+
+
+class LogTruncated(Event, tag="log_truncated"):
+    """The log was cut back; nothing after ``zxid`` is left."""
+
+    level: ClassVar[str] = "warning"
+    zxid: int
+
+
+class SlowFlush(Event, tag="slow_flush"):
+    """A flush of the log took longer than fsync.warningthresholdms."""
+
+    level: ClassVar[str] = "warning"
+    duration_ms: int
+    size_bytes: int
+
+
+class SessionCreated(Event, tag="session_created"):
+    """A session exists on every peer."""
+
+    level: ClassVar[str] = "debug"
+    session: int
+    timeout_ms: int
+
+
+class SessionExpired(Event, tag="session_expired"):
+    """Leader: a session was not heard of for its timeout."""
+
+    session: int
+    timeout_ms: int
+
+
+class SessionClosed(Event, tag="session_closed"):
+    """A session and its ephemerals are gone."""
+
+    level: ClassVar[str] = "debug"
+    session: int
+
+
+class ClientRefused(Event, tag="client_refused"):
+    """A client connection was turned away or cut, and why."""
+
+    level: ClassVar[str] = "debug"
+    address: str
+    reason: str
+
+
+class ClientsListening(Event, tag="clients_listening"):
+    """A client port is bound."""
+
+    address: str
+
+
+EventSink = Callable[[Event], None]
+
+
+class Events:
+    """Hands each event to every reader, at once and in order. Readers must be quick and must not raise."""
+
+    def __init__(self, *readers: EventSink) -> None:
+        self._readers = list(readers)
+
+    def subscribe(self, reader: EventSink) -> Callable[[], None]:
+        """Add a reader; the returned call removes it."""
+        self._readers.append(reader)
+        return lambda: self._readers.remove(reader)
+
+    def emit(self, event: Event) -> None:
+        """Tell every reader."""
+        for reader in self._readers:
+            reader(event)

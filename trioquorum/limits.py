@@ -1,0 +1,29 @@
+"""Every bound of the server in one place; defaults are ZooKeeper's unless a comment says otherwise."""
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Named bounds. Sizes are bytes, times are milliseconds."""
+
+    client_frame_bytes_max: int = 0xFFFFF  # jute.maxbuffer
+    client_outbox_bytes_max: int = 8 << 20  # replies a slow reader may leave unread before reading from it stops
+    client_outbox_bytes_cut: int = 64 << 20  # beyond this the slow reader is disconnected
+    client_requests_inflight_max: int = 1000  # globalOutstandingLimit: above it a connection is not read
+    client_sessionless_ms: int = 10_000  # a connection without a session is closed after this
+    connections_per_ip_max: int = 60  # maxClientCnxns, 0 = unlimited
+    connections_max: int = 0  # maxCnxns, 0 = unlimited
+
+    peer_frame_bytes_max: int = 16 << 20  # one frame on a quorum or election link
+    election_frame_bytes_max: int = 512 << 10
+    election_inbox_max: int = 100  # notifications waiting for the election; the oldest gives way
+    handshake_links_max: int = 256  # accepted peer links that have not said who they are
+    handshake_timeout_ms: int = 5000
+    learner_queue_packets_max: int = 100_000  # packets queued for one learner before it is dropped
+    learner_queue_bytes_max: int = 256 << 20
+    snapshot_chunk_bytes: int = 256 << 10
+
+    committed_log_txns_max: int = 500  # commitLogCount
+    log_batch_bytes_max: int = 8 << 20  # one append of the log writer
+    snap_count: int = 100_000  # snapCount
+    snapshots_kept: int = 3  # autopurge.snapRetainCount
