@@ -18,6 +18,15 @@ class PeerProtocolError(TrioquorumError):
     """The other end broke the protocol (wire/, zab/): drop its link, keep serving."""
 
 
+class FrameRefused(PeerProtocolError):
+    """A frame of a forbidden length was announced (wire/framing): serve ``frames``, which came before it, and close."""
+
+    def __init__(self, size: int, limit: int, frames: list[bytes]) -> None:
+        super().__init__(f"frame of {size} bytes, at most {limit} are taken")
+        self.size = size
+        self.frames = frames
+
+
 class LinkClosed(TrioquorumError):
     """The link is gone (transports): redial or step down."""
 
@@ -93,3 +102,13 @@ class RequestFailed(TrioquorumError):
     def __init__(self, code: Code) -> None:
         super().__init__(code.name)
         self.code = code
+
+
+class TransactionFailed(RequestFailed):
+    """A multi was rolled back (client/): ``code`` is why, ``at`` the operation it hit, ``codes`` one per operation."""
+
+    def __init__(self, codes: list[Code]) -> None:
+        # Operations before the culprit carry OK, those behind it RUNTIMEINCONSISTENCY (client-protocol §7).
+        self.at = next(i for i, code in enumerate(codes) if code is not Code.OK)
+        super().__init__(codes[self.at])
+        self.codes = codes

@@ -1,0 +1,249 @@
+"""The client for users: ZooKeeper's calls, on Trio or asyncio."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import TypeVar
+
+import anyio
+
+from trioquorum.client.core import Decode, State, nothing
+from trioquorum.client.session import CLOSE_TIMEOUT_MS, Dial, Session, task_group
+from trioquorum.client.transaction import Result, Transaction, create_request, decode_results
+from trioquorum.client.watches import Table, Watcher
+from trioquorum.errors import Code, ConfigError
+from trioquorum.wire.ops import Op
+from trioquorum.wire.records import (
+    Acl,
+    AclResponse,
+    AuthRequest,
+    Children2Response,
+    ChildrenResponse,
+    DataResponse,
+    PathRequest,
+    PathResponse,
+    PathStatResponse,
+    PathVersionRequest,
+    PathWatchRequest,
+    SetAclRequest,
+    SetDataRequest,
+    Stat,
+    StatResponse,
+)
+
+T = TypeVar("T")
+
+SESSION_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_MS = 10_000
+CLIENT_PORT = 2181
+
+
+@asynccontextmanager
+async def connect(
+    *dials: Dial,
+    session_timeout_ms: int = SESSION_TIMEOUT_MS,
+    request_timeout_ms: int | None = None,
+    connect_timeout_ms: int = CONNECT_TIMEOUT_MS,
+    on_state: Callable[[State], object] | None = None,
+) -> "AsyncIterator[Client]":
+    """A client with a session, which is closed when the block ends.
+
+    Servers are tried in the order given, round and round, whenever there is no connection; the session is kept. Every
+    call waits at most ``request_timeout_ms`` (None: the granted session timeout) for a connection, and as long again
+    for its reply. ``on_state`` is told each new state, synchronously; what it or a watcher raises ends the block.
+
+    Raises:
+        ConnectFailed: no session within ``connect_timeout_ms``.
+    """
+    if not dials:
+        raise ConfigError("no server to connect to; give at least one")
+    session = Session(dials, session_timeout_ms, request_timeout_ms, on_state)
+    async with task_group() as tasks:
+        tasks.start_soon(session.run)
+        try:
+            await session.first(connect_timeout_ms / 1000)
+            yield Client(session)
+        finally:
+            with anyio.move_on_after(CLOSE_TIMEOUT_MS / 1000, shield=True):
+                await session.goodbye()
+            session.end()
+
+
+def connect_tcp(
+    hosts: str,
+    *,
+    session_timeout_ms: int = SESSION_TIMEOUT_MS,
+    request_timeout_ms: int | None = None,
+    connect_timeout_ms: int = CONNECT_TIMEOUT_MS,
+    on_state: Callable[[State], object] | None = None,
+) -> "AbstractAsyncContextManager[Client]":
+    """``connect`` to ``host:port,host:port`` (port 2181 if left out, IPv6 addresses in brackets).
+
+    Raises:
+        ConfigError: not such a list.
+    """
+    return connect(
+        *(partial(anyio.connect_tcp, host, port) for host, port in parse_hosts(hosts)),
+        session_timeout_ms=session_timeout_ms,
+        request_timeout_ms=request_timeout_ms,
+        connect_timeout_ms=connect_timeout_ms,
+        on_state=on_state,
+    )
+
+
+def parse_hosts(hosts: str) -> list[tuple[str, int]]:
+    """The servers in a ZooKeeper connect string, without a chroot.
+
+    Raises:
+        ConfigError: not such a list.
+    """
+    servers = []
+    for server in hosts.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if not colon or port.endswith("]"):
+            host, port = server.strip(), str(CLIENT_PORT)
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not host or "/" in server or (":" in host and not bracketed) or not (port.isascii() and port.isdigit()):
+            raise ConfigError(f"{server.strip()!r} in {hosts!r} is no server; write it like 127.0.0.1:2181")
+        servers.append((host[1:-1] if bracketed else host, int(port)))
+    return servers
+
+
+class Client:
+    """One session. Made by ``connect``; any number of tasks may call at once, and nobody waits for another's reply.
+
+    Every call may raise ``RequestFailed`` with the server's code, or CONNECTIONLOSS (no server in time, or the
+    connection broke: a write may have happened or not), REQUESTTIMEOUT (sent, no answer in time: the same),
+    SESSIONEXPIRED and AUTHFAILED (the session is over, every later call raises the same; SESSIONEXPIRED also after
+    ``close``). A cancelled call may still happen. ``watch=`` takes a watcher, told once of the next change.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def state(self) -> State:
+        """Of the session, as far as known here."""
+        return self._session.core.state
+
+    @property
+    def session(self) -> int:
+        """The session's id."""
+        return self._session.core.session
+
+    @property
+    def session_timeout_ms(self) -> int:
+        """As granted by the server."""
+        return self._session.core.timeout_ms
+
+    @property
+    def last_zxid(self) -> int:
+        """The newest zxid a reply carried."""
+        return self._session.core.last_zxid
+
+    async def create(
+        self,
+        path: str,
+        data: bytes | None = b"",
+        *,
+        acl: Sequence[Acl] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+    ) -> str:
+        """Create a node; its path, which with ``sequence`` has ten digits more. No ``acl``: open to everybody."""
+        record = create_request(path, data, acl, ephemeral=ephemeral, sequence=sequence)
+        return (await self.call(Op.CREATE, record.encode(), PathResponse.decode_from)).path or ""
+
+    async def create2(
+        self,
+        path: str,
+        data: bytes | None = b"",
+        *,
+        acl: Sequence[Acl] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+    ) -> tuple[str, Stat]:
+        """Create a node; its path and Stat."""
+        record = create_request(path, data, acl, ephemeral=ephemeral, sequence=sequence)
+        reply = await self.call(Op.CREATE2, record.encode(), PathStatResponse.decode_from)
+        return reply.path or "", reply.stat
+
+    async def delete(self, path: str, version: int = -1) -> None:
+        """Delete a node that has ``version`` (−1: any)."""
+        await self.call(Op.DELETE, PathVersionRequest(path, version).encode(), nothing)
+
+    async def exists(self, path: str, watch: Watcher | None = None) -> Stat | None:
+        """The node's Stat, or None; ``watch`` is set in both cases: creation, deletion or new data."""
+        asked = None if watch is None else (Table.DATA, path, watch)
+        body = PathWatchRequest(path, watch is not None).encode()
+        request = await self._session.ask(Op.EXISTS, body, StatResponse.decode_from, asked)
+        return None if request.error is Code.NONODE else request.outcome().stat
+
+    async def get(self, path: str, watch: Watcher | None = None) -> tuple[bytes | None, Stat]:
+        """Data (null is None) and Stat; ``watch``: deletion or new data."""
+        reply = await self._read(Op.GET_DATA, path, Table.DATA, watch, DataResponse.decode_from)
+        return reply.data, reply.stat
+
+    async def set(self, path: str, data: bytes | None, version: int = -1) -> Stat:
+        """Write the data of a node that has ``version`` (−1: any); its new Stat."""
+        return (
+            await self.call(Op.SET_DATA, SetDataRequest(path, data, version).encode(), StatResponse.decode_from)
+        ).stat
+
+    async def get_children(self, path: str, watch: Watcher | None = None) -> list[str]:
+        """Names of the children, in no order; ``watch``: a child came or went, or the node was deleted."""
+        reply = await self._read(Op.GET_CHILDREN, path, Table.CHILD, watch, ChildrenResponse.decode_from)
+        return reply.children or []
+
+    async def get_children2(self, path: str, watch: Watcher | None = None) -> tuple[list[str], Stat]:
+        """The same with the node's Stat."""
+        reply = await self._read(Op.GET_CHILDREN2, path, Table.CHILD, watch, Children2Response.decode_from)
+        return reply.children or [], reply.stat
+
+    async def get_acl(self, path: str) -> tuple[list[Acl], Stat]:
+        """ACL and Stat."""
+        reply = await self.call(Op.GET_ACL, PathRequest(path).encode(), AclResponse.decode_from)
+        return reply.acl or [], reply.stat
+
+    async def set_acl(self, path: str, acl: Sequence[Acl], version: int = -1) -> Stat:
+        """Replace the ACL of a node whose ACL has ``version`` (−1: any); the new Stat."""
+        record = SetAclRequest(path, list(acl), version)
+        return (await self.call(Op.SET_ACL, record.encode(), StatResponse.decode_from)).stat
+
+    async def sync(self, path: str = "/") -> None:
+        """After this, reads show at least what was committed when it was called."""
+        await self.call(Op.SYNC, PathRequest(path).encode(), PathResponse.decode_from)
+
+    def transaction(self) -> Transaction:
+        """Writes that happen together or not at all."""
+        return Transaction(self._commit)
+
+    async def _commit(self, body: bytes) -> list[Result | Code]:
+        return await self.call(Op.MULTI, body, decode_results)
+
+    async def add_auth(self, scheme: str, auth: bytes) -> None:
+        """Add an identity, for this and every later connection. Refusal ends the session with AUTHFAILED."""
+        await self.call(Op.AUTH, AuthRequest(0, scheme, auth).encode(), nothing)
+
+    async def _read(self, op: Op, path: str, table: Table, watch: Watcher | None, decode: Decode[T]) -> T:
+        body = PathWatchRequest(path, watch is not None).encode()
+        request = await self._session.ask(op, body, decode, None if watch is None else (table, path, watch))
+        return request.outcome()
+
+    async def call(self, op: Op, body: bytes, decode: Decode[T]) -> T:
+        """Any other request: its encoded record, and what decodes the body of its reply.
+
+        Raises:
+            RequestFailed: as every request.
+            LocalProtocolError: larger than servers accept.
+        """
+        return (await self._session.ask(op, body, decode)).outcome()
+
+    async def close(self) -> None:
+        """Close the session before the block ends: its ephemerals go now. Idempotent, bounded.
+
+        Without a connection the session is left to expire.
+        """
+        with anyio.move_on_after(CLOSE_TIMEOUT_MS / 1000):
+            await self._session.goodbye()
+        self._session.end()

@@ -1,0 +1,322 @@
+"""A client's side of one session, sans-I/O (client-protocol §1, §3, §4, §11).
+
+The driver sends ``hello()`` on each new connection, then whatever ``take_output()`` gives; it hands what it received
+to ``feed`` and performs the effects in the order they come: that order is what makes a watch event precede the reply
+that shows the change. Requests are answered in the order they were submitted; ``xid`` only proves it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from enum import Enum
+from struct import Struct
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from trioquorum.client.watches import Table, Watcher, Watches, WatchEvent
+from trioquorum.errors import Code, LocalProtocolError, PeerProtocolError, RequestFailed
+from trioquorum.limits import Limits
+from trioquorum.wire.client import frame
+from trioquorum.wire.framing import FrameSplitter
+from trioquorum.wire.ops import EventType, Op, Xid
+from trioquorum.wire.records import ConnectRequest, ConnectResponse, WatcherEvent
+
+T = TypeVar("T")
+Decode = Callable[[bytes, int], tuple[T, int]]
+
+REQUEST_BYTES_MAX = Limits().client_frame_bytes_max  # what a server takes; it cuts the connection on more
+REPLY_BYTES_MAX = 16 << 20  # servers do not limit replies: a node may have very many children
+
+_XID_MAX = 2**31 - 1
+_REQUEST_HEADER = Struct(">iii")  # frame length, xid, op
+_REPLY_HEADER = Struct(">iqi")  # xid, zxid, err
+_NO_PASSWORD = bytes(16)
+_CODES = {int(code): code for code in Code}
+
+
+class State(Enum):
+    """Of the session, as its client knows it."""
+
+    CONNECTING = "connecting"  # no server; the session, if there was one, may live
+    CONNECTED = "connected"
+    EXPIRED = "expired"
+    AUTH_FAILED = "auth_failed"
+    CLOSED = "closed"
+
+    @property
+    def ended(self) -> bool:
+        """No state follows this one."""
+        return self in _ENDED
+
+
+_ENDED = {
+    State.EXPIRED: Code.SESSIONEXPIRED,
+    State.AUTH_FAILED: Code.AUTHFAILED,
+    State.CLOSED: Code.SESSIONEXPIRED,
+}
+
+
+def nothing(data: bytes, at: int) -> tuple[None, int]:
+    """Decode the body of a reply that has none."""
+    return None, at
+
+
+def _never(*_: object) -> None:
+    """Wake nobody."""
+
+
+class Request(Generic[T]):
+    """One call on its way, and the effect that tells its end: then ``result`` or ``error`` is set.
+
+    ``watch`` names the table of a success. The driver owns ``deadline`` (its clock), ``wake`` (to be called when the
+    request ended) and ``abandoned`` (nobody waits any more; the reply is still expected, its watch is not kept).
+    """
+
+    __slots__ = ("abandoned", "body", "deadline", "decode", "error", "op", "result", "wake", "watch", "xid")
+
+    result: T
+
+    def __init__(self, op: Op, body: bytes, decode: Decode[T], watch: tuple[Table, str, Watcher] | None = None) -> None:
+        self.op = op
+        self.body = body
+        self.decode = decode
+        self.watch = watch
+        self.xid = 0
+        self.error: Code | None = None
+        self.abandoned = False
+        self.deadline = 0.0
+        self.wake: Callable[[], object] = _never
+
+    def outcome(self) -> T:
+        """The result, or raises ``RequestFailed``; only after its end."""
+        if self.error is not None:
+            raise RequestFailed(self.error)
+        return self.result
+
+
+class StateChanged(msgspec.Struct, frozen=True):
+    """The session's state is now this."""
+
+    state: State
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """Tell these watchers."""
+
+    event: WatchEvent
+    watchers: list[Watcher]
+
+
+Effect = Request[Any] | Fired | StateChanged
+
+
+class Core:
+    """One session over any number of connections, one at a time. ``timeout_ms`` is asked for, then what was granted."""
+
+    def __init__(self, timeout_ms: int) -> None:
+        self.state = State.CONNECTING
+        self.session = 0
+        self.password = _NO_PASSWORD
+        self.timeout_ms = timeout_ms
+        self.last_zxid = 0
+        self._timeout_ms_asked = timeout_ms
+        self._xid = 0
+        self._pending: deque[Request[Any]] = deque()
+        self._auths: deque[Request[Any] | None] = deque()  # None: sent again for us, nobody waits
+        self._credentials: list[bytes] = []
+        self._watches = Watches()
+        self._handshaking = False
+        self._splitter = FrameSplitter(REPLY_BYTES_MAX)
+        self._output: list[bytes] = []
+
+    def hello(self) -> bytes:
+        """Begin on a new connection: its first frame, which asks for a session or for ours again."""
+        self._handshaking = True
+        self._splitter = FrameSplitter(REPLY_BYTES_MAX)
+        asked = ConnectRequest(0, self.last_zxid, self._timeout_ms_asked, self.session, self.password)
+        return frame(asked.encode() + b"\0")  # not read-only
+
+    def submit(self, request: Request[Any]) -> None:
+        """Queue a request; its end comes as an effect.
+
+        Raises:
+            RequestFailed: there is no connection (CONNECTIONLOSS), or the session ended.
+            LocalProtocolError: it is larger than servers accept.
+        """
+        self.require_session()
+        if self.state is not State.CONNECTED:
+            raise RequestFailed(Code.CONNECTIONLOSS)
+        if len(request.body) + 8 > REQUEST_BYTES_MAX:
+            raise LocalProtocolError(f"request of {len(request.body) + 8} bytes; servers take {REQUEST_BYTES_MAX}")
+        if request.op is Op.AUTH:
+            request.xid = Xid.AUTH
+            self._auths.append(request)
+            if request.body not in self._credentials:
+                self._credentials.append(request.body)
+        else:
+            self._xid = self._xid + 1 if self._xid < _XID_MAX else 1
+            request.xid = self._xid
+            self._pending.append(request)
+        self._emit(request.xid, request.op, request.body)
+
+    def require_session(self) -> None:
+        """Raise ``RequestFailed`` if the session ended, with what every call then raises."""
+        if self.state.ended:
+            raise RequestFailed(_ENDED[self.state])
+
+    def ping(self) -> None:
+        """Queue a ping."""
+        self._emit(Xid.PING, Op.PING)
+
+    def _emit(self, xid: int, op: int, body: bytes = b"") -> None:
+        self._output.append(_REQUEST_HEADER.pack(len(body) + 8, xid, op) + body)
+
+    def take_output(self) -> bytes:
+        """Everything queued since the last call, to be sent in one piece."""
+        output = b"".join(self._output)
+        self._output.clear()
+        return output
+
+    def feed(self, received: bytes) -> Iterator[Effect]:
+        """Take bytes of the connection; yields what they cause, in order. Consume it to the end.
+
+        Raises:
+            PeerProtocolError: drop the connection; effects yielded before stand.
+        """
+        for payload in self._splitter.feed(received):
+            if self.state.ended:
+                return
+            if self._handshaking:
+                yield self._welcome(payload)
+                if self.state is State.EXPIRED:
+                    yield from self._tell_watchers_it_is_over()
+            else:
+                yield from self._frame(payload)
+
+    def _welcome(self, payload: bytes) -> StateChanged:
+        answer = ConnectResponse.decode(payload)
+        self._handshaking = False
+        if answer.timeout_ms <= 0:
+            self.state = State.EXPIRED
+            return StateChanged(self.state)
+        self.timeout_ms = answer.timeout_ms
+        self.session = answer.session
+        self.password = answer.password or _NO_PASSWORD
+        self.state = State.CONNECTED
+        # Identities first: a re-registered watch is delivered only to who may read the node.
+        for credentials in self._credentials:
+            self._auths.append(None)
+            self._emit(Xid.AUTH, Op.AUTH, credentials)
+        for watches in self._watches.registrations(self.last_zxid):
+            self._emit(Xid.SET_WATCHES, Op.SET_WATCHES, watches.encode())
+        return StateChanged(self.state)
+
+    def _frame(self, payload: bytes) -> Iterator[Effect]:
+        if len(payload) < _REPLY_HEADER.size:
+            raise PeerProtocolError(f"reply of {len(payload)} bytes")
+        xid, zxid, err = _REPLY_HEADER.unpack_from(payload)
+        if xid > 0:
+            request = self._answer(xid, err, payload)
+            self.last_zxid = max(self.last_zxid, zxid)
+            yield request
+            if request.op is Op.CLOSE_SESSION and not err:
+                yield from self.end(State.CLOSED)
+        elif xid == Xid.NOTIFICATION:
+            # Its zxid is not remembered: events of the same transaction may still be behind it.
+            yield from self._notification(WatcherEvent.decode_from(payload, _REPLY_HEADER.size)[0])
+        elif xid == Xid.AUTH:
+            yield from self._auth_answer(err)
+        elif xid == Xid.SET_WATCHES:
+            self.last_zxid = max(self.last_zxid, zxid)
+        elif xid != Xid.PING:
+            raise PeerProtocolError(f"reply with xid {xid}")
+
+    def _answer(self, xid: int, err: int, payload: bytes) -> Request[Any]:
+        if not self._pending or self._pending[0].xid != xid:
+            expected = self._pending[0].xid if self._pending else "none"
+            raise PeerProtocolError(f"reply to xid {xid}, expected {expected}")
+        request = self._pending[0]
+        if err == 0:
+            request.result = request.decode(payload, _REPLY_HEADER.size)[0]
+        else:
+            request.error = _CODES.get(err, Code.SYSTEMERROR)
+        # Only now: had the body been broken, the request would have to fail with the connection.
+        self._pending.popleft()
+        if request.watch is not None and not request.abandoned:
+            table, path, watcher = request.watch
+            if err == 0:
+                self._watches.add(table, path, watcher)
+            elif err == Code.NONODE and request.op is Op.EXISTS:
+                self._watches.add(Table.EXIST, path, watcher)
+        return request
+
+    def _auth_answer(self, err: int) -> Iterator[Effect]:
+        if not self._auths:
+            raise PeerProtocolError("auth reply without a request")
+        request = self._auths[0]
+        if err:
+            yield from self.end(State.AUTH_FAILED)
+            return
+        self._auths.popleft()
+        if request is not None:
+            request.result = None
+            yield request
+
+    def _notification(self, event: WatcherEvent) -> Iterator[Effect]:
+        try:
+            kind = EventType(event.type)
+        except ValueError:
+            raise PeerProtocolError(f"event of type {event.type}") from None
+        path = event.path or ""
+        watchers = self._watches.take(kind, path)
+        if watchers:
+            yield Fired(WatchEvent(kind, path), watchers)
+
+    def lost(self) -> list[Effect]:
+        """The connection is gone: what was on its way fails with CONNECTIONLOSS; whether it was done is unknown."""
+        self._output.clear()
+        effects = self._fail_all(Code.CONNECTIONLOSS)
+        if self.state is State.CONNECTED:
+            self.state = State.CONNECTING
+            effects.append(StateChanged(self.state))
+        return effects
+
+    def end(self, state: State) -> list[Effect]:
+        """The session is over for us, for the reason ``state``; what was on its way fails. Idempotent."""
+        if self.state.ended:
+            return []
+        self.state = state
+        self._output.clear()
+        lost = Code.AUTHFAILED if state is State.AUTH_FAILED else Code.CONNECTIONLOSS
+        effects = [*self._fail_all(lost), StateChanged(state)]
+        if state is not State.CLOSED:
+            effects += self._tell_watchers_it_is_over()
+        return effects
+
+    def _tell_watchers_it_is_over(self) -> list[Effect]:
+        return [Fired(WatchEvent(None, path), watchers) for path, watchers in self._watches.take_all()]
+
+    def _fail_all(self, code: Code) -> list[Effect]:
+        requests = [request for request in (*self._pending, *self._auths) if request is not None]
+        self._pending.clear()
+        self._auths.clear()
+        for request in requests:
+            request.error = request.error or code
+        return list(requests)
+
+    def expire(self, now: float) -> list[Request[Any]]:
+        """Requests whose deadline passed: they fail with REQUESTTIMEOUT now, their replies are still expected."""
+        late = [request for request in self._waited_for() if request.deadline <= now]
+        for request in late:
+            request.error = Code.REQUESTTIMEOUT
+            request.abandoned = True
+        return late
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline of a request somebody waits for."""
+        return min((request.deadline for request in self._waited_for()), default=None)
+
+    def _waited_for(self) -> Iterator[Request[Any]]:
+        for request in (*self._pending, *self._auths):
+            if request is not None and not request.abandoned:
+                yield request
