@@ -16,7 +16,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", gc=Fal
     level: ClassVar[str] = "info"
 
 
-class PeerStarted(Event, tag="peer_started"):
+class PeerStarted(Event, frozen=True, tag="peer_started"):
     """A peer runs with this data."""
 
     peer: int
@@ -25,13 +25,13 @@ class PeerStarted(Event, tag="peer_started"):
     current_epoch: int
 
 
-class PeerStopped(Event, tag="peer_stopped"):
+class PeerStopped(Event, frozen=True, tag="peer_stopped"):
     """Everything of the peer ended in order."""
 
     peer: int
 
 
-class StateChanged(Event, tag="state_changed"):
+class StateChanged(Event, frozen=True, tag="state_changed"):
     """The peer's role changed: looking, following, leading, observing."""
 
     old: str
@@ -39,14 +39,14 @@ class StateChanged(Event, tag="state_changed"):
     reason: str
 
 
-class PhaseChanged(Event, tag="phase_changed"):
+class PhaseChanged(Event, frozen=True, tag="phase_changed"):
     """ZAB phase inside a role: election, discovery, synchronization, broadcast."""
 
     phase: str
     epoch: int
 
 
-class RoundStarted(Event, tag="round_started"):
+class RoundStarted(Event, frozen=True, tag="round_started"):
     """A new election round (logical clock)."""
 
     round: int
@@ -55,7 +55,7 @@ class RoundStarted(Event, tag="round_started"):
     peer_epoch: int
 
 
-class VoteChanged(Event, tag="vote_changed"):
+class VoteChanged(Event, frozen=True, tag="vote_changed"):
     """We now vote for ``leader`` because ``because`` (a peer's vote was better, its round newer)."""
 
     round: int
@@ -65,7 +65,7 @@ class VoteChanged(Event, tag="vote_changed"):
     because: str
 
 
-class VoteHeard(Event, tag="vote_heard"):
+class VoteHeard(Event, frozen=True, tag="vote_heard"):
     """A notification and what was done with it: counted, or ignored and why."""
 
     level: ClassVar[str] = "debug"
@@ -78,7 +78,7 @@ class VoteHeard(Event, tag="vote_heard"):
     outcome: str
 
 
-class Elected(Event, tag="elected"):
+class Elected(Event, frozen=True, tag="elected"):
     """The election ended here with this leader."""
 
     leader: int
@@ -87,7 +87,7 @@ class Elected(Event, tag="elected"):
     duration_ms: int
 
 
-class LinkUp(Event, tag="link_up"):
+class LinkUp(Event, frozen=True, tag="link_up"):
     """A link to a peer works. ``kind`` is election or quorum."""
 
     kind: str
@@ -95,7 +95,7 @@ class LinkUp(Event, tag="link_up"):
     address: str
 
 
-class LinkDown(Event, tag="link_down"):
+class LinkDown(Event, frozen=True, tag="link_down"):
     """A link ended, and why."""
 
     kind: str
@@ -103,7 +103,7 @@ class LinkDown(Event, tag="link_down"):
     reason: str
 
 
-class LinkRefused(Event, tag="link_refused"):
+class LinkRefused(Event, frozen=True, tag="link_refused"):
     """An incoming connection was turned away, and why."""
 
     level: ClassVar[str] = "warning"
@@ -112,7 +112,16 @@ class LinkRefused(Event, tag="link_refused"):
     reason: str
 
 
-class LearnerSyncing(Event, tag="learner_syncing"):
+class FrameDropped(Event, frozen=True, tag="frame_dropped"):
+    """A frame of a known peer made no sense; its link lives on."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    peer: int
+    reason: str
+
+
+class LearnerSyncing(Event, frozen=True, tag="learner_syncing"):
     """Leader: how a learner is brought up to date (DIFF, TRUNC, SNAP) and how many proposals that takes."""
 
     learner: int
@@ -122,21 +131,21 @@ class LearnerSyncing(Event, tag="learner_syncing"):
     proposals: int
 
 
-class LearnerSynced(Event, tag="learner_synced"):
+class LearnerSynced(Event, frozen=True, tag="learner_synced"):
     """Leader: this learner holds the history and takes part."""
 
     learner: int
     observer: bool
 
 
-class LearnerLeft(Event, tag="learner_left"):
+class LearnerLeft(Event, frozen=True, tag="learner_left"):
     """Leader: a learner is gone, and why."""
 
     learner: int
     reason: str
 
 
-class SyncReceived(Event, tag="sync_received"):
+class SyncReceived(Event, frozen=True, tag="sync_received"):
     """Learner: how the leader brought us up to date (DIFF, TRUNC, SNAP)."""
 
     mode: str
@@ -144,7 +153,7 @@ class SyncReceived(Event, tag="sync_received"):
     proposals: int
 
 
-class Established(Event, tag="established"):
+class Established(Event, frozen=True, tag="established"):
     """The peer serves in this epoch."""
 
     role: str
@@ -153,7 +162,7 @@ class Established(Event, tag="established"):
     zxid: int
 
 
-class Proposed(Event, tag="proposed"):
+class Proposed(Event, frozen=True, tag="proposed"):
     """Leader: a batch of proposals left."""
 
     level: ClassVar[str] = "trace"
@@ -161,14 +170,14 @@ class Proposed(Event, tag="proposed"):
     last_zxid: int
 
 
-class Committed(Event, tag="committed"):
+class Committed(Event, frozen=True, tag="committed"):
     """Everything up to ``zxid`` is committed here."""
 
     level: ClassVar[str] = "trace"
     zxid: int
 
 
-class DatabaseLoaded(Event, tag="database_loaded"):
+class DatabaseLoaded(Event, frozen=True, tag="database_loaded"):
     """Snapshot and log were read."""
 
     snapshot_zxid: int
@@ -178,7 +187,7 @@ class DatabaseLoaded(Event, tag="database_loaded"):
     duration_ms: int
 
 
-class TornTailCut(Event, tag="torn_tail_cut"):
+class TornTailCut(Event, frozen=True, tag="torn_tail_cut"):
     """The last log ended in a half-written record, as a crash leaves it; it was cut off."""
 
     level: ClassVar[str] = "warning"
@@ -187,7 +196,7 @@ class TornTailCut(Event, tag="torn_tail_cut"):
     bytes_cut: int
 
 
-class SnapshotSkipped(Event, tag="snapshot_skipped"):
+class SnapshotSkipped(Event, frozen=True, tag="snapshot_skipped"):
     """A snapshot could not be used; an older one is tried."""
 
     level: ClassVar[str] = "warning"
@@ -195,7 +204,7 @@ class SnapshotSkipped(Event, tag="snapshot_skipped"):
     reason: str
 
 
-class SnapshotTaken(Event, tag="snapshot_taken"):
+class SnapshotTaken(Event, frozen=True, tag="snapshot_taken"):
     """A snapshot is on disk."""
 
     zxid: int
@@ -203,20 +212,20 @@ class SnapshotTaken(Event, tag="snapshot_taken"):
     duration_ms: int
 
 
-class FilesPurged(Event, tag="files_purged"):
+class FilesPurged(Event, frozen=True, tag="files_purged"):
     """Snapshots and logs that recovery no longer needs were removed."""
 
     files: tuple[str, ...]
 
 
-class LogTruncated(Event, tag="log_truncated"):
+class LogTruncated(Event, frozen=True, tag="log_truncated"):
     """The log was cut back; nothing after ``zxid`` is left."""
 
     level: ClassVar[str] = "warning"
     zxid: int
 
 
-class SlowFlush(Event, tag="slow_flush"):
+class SlowFlush(Event, frozen=True, tag="slow_flush"):
     """A flush of the log took longer than fsync.warningthresholdms."""
 
     level: ClassVar[str] = "warning"
@@ -224,7 +233,24 @@ class SlowFlush(Event, tag="slow_flush"):
     size_bytes: int
 
 
-class SessionCreated(Event, tag="session_created"):
+class DigestMismatch(Event, frozen=True, tag="digest_mismatch"):
+    """The tree is not what a snapshot or a transaction says it should be after ``zxid``."""
+
+    level: ClassVar[str] = "warning"
+    zxid: int
+    expected: int
+    found: int
+
+
+class LogUnusable(Event, frozen=True, tag="log_unusable"):
+    """Leader: the log on disk could not be read for a learner, which gets a snapshot instead."""
+
+    level: ClassVar[str] = "warning"
+    zxid: int
+    reason: str
+
+
+class SessionCreated(Event, frozen=True, tag="session_created"):
     """A session exists on every peer."""
 
     level: ClassVar[str] = "debug"
@@ -232,21 +258,21 @@ class SessionCreated(Event, tag="session_created"):
     timeout_ms: int
 
 
-class SessionExpired(Event, tag="session_expired"):
+class SessionExpired(Event, frozen=True, tag="session_expired"):
     """Leader: a session was not heard of for its timeout."""
 
     session: int
     timeout_ms: int
 
 
-class SessionClosed(Event, tag="session_closed"):
+class SessionClosed(Event, frozen=True, tag="session_closed"):
     """A session and its ephemerals are gone."""
 
     level: ClassVar[str] = "debug"
     session: int
 
 
-class ClientRefused(Event, tag="client_refused"):
+class ClientRefused(Event, frozen=True, tag="client_refused"):
     """A client connection was turned away or cut, and why."""
 
     level: ClassVar[str] = "debug"
@@ -254,7 +280,7 @@ class ClientRefused(Event, tag="client_refused"):
     reason: str
 
 
-class ClientsListening(Event, tag="clients_listening"):
+class ClientsListening(Event, frozen=True, tag="clients_listening"):
     """A client port is bound."""
 
     address: str

@@ -19,11 +19,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     election_inbox_max: int = 100  # notifications waiting for the election; the oldest gives way
     handshake_links_max: int = 256  # accepted peer links that have not said who they are
     handshake_timeout_ms: int = 5000
+    redial_ms_min: int = 50  # pause after a first dial of an election link that failed; doubles up to redial_ms_max
+    redial_ms_max: int = 1000
     learner_queue_packets_max: int = 100_000  # packets queued for one learner before it is dropped
     learner_queue_bytes_max: int = 256 << 20
     snapshot_chunk_bytes: int = 256 << 10
 
     committed_log_txns_max: int = 500  # commitLogCount
     log_batch_bytes_max: int = 8 << 20  # one append of the log writer
+    log_queue_bytes_max: int = 64 << 20  # waiting for the log writer; beyond it ``wait_room`` waits
     snap_count: int = 100_000  # snapCount
     snapshots_kept: int = 3  # autopurge.snapRetainCount

@@ -2,8 +2,11 @@
 
 A record is a ``Record`` subclass whose annotations are the jute types below. Its codec is generated once, with
 neighbouring fixed-size fields merged into one ``struct.Struct``, because these functions are the server's hot path.
+A field annotated ``str`` (or an item of ``list[str]``) refuses null, which ``Text`` takes.
 """
 
+import codecs
+import re
 from collections.abc import Callable
 from struct import Struct, error as struct_error
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -18,6 +21,8 @@ Long = Annotated[int, "q"]
 Bool = Annotated[bool, "?"]
 Text = str | None
 Buffer = bytes | None
+
+_Codec = tuple[Callable[[Any], bytes], Callable[[bytes, int], tuple[Any, int]]]
 
 _INT = Struct(">i")
 _INT_SIZE = 4
@@ -49,6 +54,17 @@ def encode_buffer(data: bytes | None) -> bytes:
     return _NULL if data is None else _INT.pack(len(data)) + data
 
 
+def _replace_as_java(error: UnicodeError) -> tuple[str, int]:
+    """One U+FFFD per broken sequence, as Java reads them; an encoded surrogate, whole or cut, counts as one."""
+    assert isinstance(error, UnicodeDecodeError)
+    surrogate = _SURROGATE.match(error.object, error.start)
+    return "\ufffd", surrogate.end() if surrogate else error.end
+
+
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
+codecs.register_error("jute", _replace_as_java)
+
+
 def decode_text(data: bytes, at: int) -> tuple[str | None, int]:
     """The ustring at ``at`` and the offset behind it; bytes that are no UTF-8 read as U+FFFD, as in Java."""
     (size,) = _INT.unpack_from(data, at)
@@ -60,7 +76,14 @@ def decode_text(data: bytes, at: int) -> tuple[str | None, int]:
     end = at + size
     if end > len(data):
         raise PeerProtocolError(f"text of {size} bytes in {len(data) - at}")
-    return data[at:end].decode("utf-8", "replace"), end
+    return data[at:end].decode("utf-8", "jute"), end
+
+
+def _decode_str(data: bytes, at: int) -> tuple[str, int]:
+    text, at = decode_text(data, at)
+    if text is None:
+        raise PeerProtocolError("null where a text is needed")
+    return text, at
 
 
 def decode_buffer(data: bytes, at: int) -> tuple[bytes | None, int]:
@@ -103,7 +126,7 @@ def _decode_vector(
 class Record(msgspec.Struct, gc=False):
     """Base of every jute record: ``encode()`` to bytes, ``decode(data)`` of exactly one record."""
 
-    _codec: ClassVar["tuple[Callable[[Any], bytes], Callable[[bytes, int], tuple[Any, int]]] | None"] = None
+    _codec: ClassVar[_Codec | None] = None
 
     def encode(self) -> bytes:
         """The record's bytes."""
@@ -127,21 +150,21 @@ class Record(msgspec.Struct, gc=False):
         return cls.decode_from(data)[0]
 
 
-def _codec_of(cls: type[Record]) -> "tuple[Callable[[Any], bytes], Callable[[bytes, int], tuple[Any, int]]]":
-    codec = cls.__dict__.get("_codec")
+def _codec_of(cls: type[Record]) -> _Codec:
+    codec: _Codec | None = cls.__dict__.get("_codec")
     if codec is None:
-        codec = _generate(cls)
-        cls._codec = codec
-    return codec  # type: ignore[no-any-return]
+        codec = cls._codec = _generate(cls)
+    return codec
 
 
-def _generate(cls: type[Record]) -> "tuple[Callable[[Any], bytes], Callable[[bytes, int], tuple[Any, int]]]":
+def _generate(cls: type[Record]) -> _Codec:
     """Write and compile the two functions of ``cls``, the way dataclasses write ``__init__``."""
     scope: dict[str, Any] = {
         "cls": cls,
         "encode_text": encode_text,
         "encode_buffer": encode_buffer,
         "decode_text": decode_text,
+        "decode_str": _decode_str,
         "decode_buffer": decode_buffer,
         "encode_vector": _encode_vector,
         "decode_vector": _decode_vector,
@@ -184,7 +207,9 @@ def _generate(cls: type[Record]) -> "tuple[Callable[[Any], bytes], Callable[[byt
 
 def _field(hint: Any, scope: dict[str, Any]) -> tuple[str, str]:
     """Source of one variable-size field's encode (with ``{value}``) and decode."""
-    if hint == Text or hint is str:
+    if hint is str:
+        return "encode_text({value})", "decode_str(data, at)"
+    if hint == Text:
         return "encode_text({value})", "decode_text(data, at)"
     if hint == Buffer or hint is bytes:
         return "encode_buffer({value})", "decode_buffer(data, at)"
@@ -193,7 +218,7 @@ def _field(hint: Any, scope: dict[str, Any]) -> tuple[str, str]:
         return f"{encode}({{value}})", f"{decode}(data, at)"
     item = _vector_item(hint)
     if item is str:
-        return "encode_vector({value}, encode_text)", "decode_vector(data, at, decode_text)"
+        return "encode_vector({value}, encode_text)", "decode_vector(data, at, decode_str)"
     if isinstance(item, type) and issubclass(item, Record):
         encode, decode = _record_functions(item, scope)
         return f"encode_vector({{value}}, {encode})", f"decode_vector(data, at, {decode})"
@@ -203,8 +228,7 @@ def _field(hint: Any, scope: dict[str, Any]) -> tuple[str, str]:
 def _vector_item(hint: Any) -> Any:
     for candidate in (hint, *get_args(hint)):
         if get_origin(candidate) is list:
-            item = get_args(candidate)[0]
-            return str if item == Text else item
+            return get_args(candidate)[0]
     return None
 
 

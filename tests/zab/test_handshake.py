@@ -1,0 +1,145 @@
+import pytest
+
+from tests.zab.kit import config
+from trioquorum.errors import PeerProtocolError
+from trioquorum.invariants import InvariantViolation
+from trioquorum.zab.handshake import EPOCH_MAX, EpochAgreement
+from trioquorum.zab.quorum import QuorumConfig
+
+
+def decided(
+    quorum: QuorumConfig | None = None, *, epoch: int = 5, last_seen: QuorumConfig | None = None
+) -> EpochAgreement:
+    """Leader 1 of three, in a decided epoch; its own history ends at zxid 4.7, current epoch 4."""
+    agreement = EpochAgreement(1, quorum or config(1, 2, 3), epoch - 1, last_seen)
+    agreement.set_leader_summary(4, 0x400000007)
+    for sid in (1, 2, 3):
+        agreement.propose_epoch(sid, epoch - 1)
+    return agreement
+
+
+def test_the_epoch_is_above_every_accepted_one_of_the_quorum() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 3)
+    assert agreement.propose_epoch(1, 3) is None
+    assert agreement.propose_epoch(2, 20) == 21
+    assert agreement.epoch == 21
+
+
+def test_who_comes_late_does_not_push_the_epoch_up() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 0)
+    agreement.propose_epoch(1, 0)
+    assert agreement.propose_epoch(2, 0) == 1
+    assert agreement.propose_epoch(3, 9) == 1
+    assert agreement.propose_epoch(2, 0) == 1
+
+
+def test_a_quorum_without_the_leader_decides_nothing() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 0)
+    assert agreement.propose_epoch(2, 0) is None
+    assert agreement.propose_epoch(3, 0) is None
+    assert agreement.propose_epoch(1, 0) == 1
+
+
+def test_observers_do_not_count_but_raise_the_epoch() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3, observers=[4, 5]), 0)
+    agreement.propose_epoch(1, 0)
+    assert agreement.propose_epoch(4, 7) is None
+    assert agreement.propose_epoch(5, 0) is None
+    assert agreement.propose_epoch(2, 0) == 8
+
+
+def test_the_same_peer_counts_once() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3, 4, 5), 0)
+    agreement.propose_epoch(1, 0)
+    assert agreement.propose_epoch(2, 0) is None
+    assert agreement.propose_epoch(2, 0) is None
+
+
+@pytest.mark.parametrize("claimed", [-2, EPOCH_MAX, 1 << 31])
+def test_an_epoch_out_of_range_is_refused(claimed: int) -> None:
+    agreement = EpochAgreement(1, config(1, 2), 0)
+    agreement.propose_epoch(1, 0)
+    with pytest.raises(PeerProtocolError, match="out of range"):
+        agreement.propose_epoch(2, claimed)
+    assert agreement.propose_epoch(2, 0) == 1
+
+
+def test_the_leader_may_not_understate_its_own_epoch() -> None:
+    agreement = EpochAgreement(1, config(1), 9)
+    with pytest.raises(InvariantViolation, match="above every accepted"):
+        agreement.propose_epoch(1, 3)
+
+
+def test_discovery_uses_the_committed_configuration_only() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 0, config(1, 2, 3, 4, 5, version=1))
+    agreement.propose_epoch(1, 0)
+    assert agreement.propose_epoch(2, 0) == 1
+
+
+def test_a_quorum_acknowledges_the_epoch() -> None:
+    agreement = decided()
+    assert not agreement.ack_epoch(1, 4, 0x400000007)
+    assert agreement.ack_epoch(2, 3, 0x300000001)
+    assert agreement.ack_epoch(3, -1, 5)
+
+
+def test_the_leader_itself_must_have_acknowledged() -> None:
+    agreement = decided()
+    assert not agreement.ack_epoch(2, 4, 1)
+    assert not agreement.ack_epoch(3, 4, 1)
+    assert agreement.ack_epoch(1, 4, 0x400000007)
+
+
+@pytest.mark.parametrize(("epoch", "zxid"), [(5, 0), (4, 0x400000008), (5, 0x400000007)])
+def test_a_more_recent_learner_is_refused(epoch: int, zxid: int) -> None:
+    agreement = decided()
+    agreement.ack_epoch(1, 4, 0x400000007)
+    with pytest.raises(PeerProtocolError, match="peer 2 knows more"):
+        agreement.ack_epoch(2, epoch, zxid)
+    assert agreement.ack_epoch(3, 4, 0x400000007)
+    assert agreement.ack_epoch(2, epoch, zxid)  # the question is settled: now it is truncated like everybody
+
+
+def test_do_not_count_me() -> None:
+    agreement = decided()
+    agreement.ack_epoch(1, 4, 0x400000007)
+    assert not agreement.ack_epoch(2, -1, 0x900000000)
+    assert not agreement.ack_epoch(3, 4, -1)  # its data is not to be trusted
+    assert agreement.ack_epoch(3, 4, 0)
+
+
+def test_history_needs_quorums_of_both_configurations() -> None:
+    agreement = decided(last_seen=config(1, 4, 5, version=9))
+    for sid in (1, 2, 3):
+        assert not agreement.ack_new_leader(sid, 5 << 32)
+    assert agreement.ack_new_leader(4, 5 << 32)
+
+
+def test_a_last_seen_configuration_that_is_not_newer_does_not_count() -> None:
+    agreement = decided(last_seen=config(7, 8, 9, version=0))
+    agreement.ack_new_leader(1, 5 << 32)
+    assert agreement.ack_new_leader(2, 5 << 32)
+
+
+def test_an_ack_of_another_epoch_is_not_counted() -> None:
+    agreement = decided()
+    agreement.ack_new_leader(1, 5 << 32)
+    assert not agreement.ack_new_leader(2, 4 << 32)
+    assert not agreement.ack_new_leader(2, (5 << 32) + 1)
+    assert agreement.ack_new_leader(2, 5 << 32)
+    assert agreement.ack_new_leader(3, 4 << 32)
+
+
+def test_observers_hold_history_for_nobody() -> None:
+    agreement = decided(config(1, 2, 3, observers=[4, 5]))
+    agreement.ack_new_leader(1, 5 << 32)
+    assert not agreement.ack_new_leader(4, 5 << 32)
+    assert not agreement.ack_new_leader(5, 5 << 32)
+
+
+def test_steps_come_in_order() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 0)
+    with pytest.raises(InvariantViolation, match="after it was decided"):
+        agreement.ack_epoch(1, 0, 0)
+    with pytest.raises(InvariantViolation, match="after the epoch was decided"):
+        agreement.ack_new_leader(1, 0)

@@ -1,0 +1,238 @@
+"""The learner: scripts of its stories, the phase table, and merging of batches."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tests.scripts.runner import Command, run_script, scripts
+from tests.zab.kit import payload, show, show_all, zx
+from trioquorum.errors import PeerProtocolError
+from trioquorum.invariants import InvariantViolation
+from trioquorum.wire.quorum import (
+    PacketType,
+    QuorumPacket,
+    decode_ack_epoch,
+    decode_learner_info,
+    encode_revalidate_reply,
+)
+from trioquorum.wire.txn import payload_zxid
+from trioquorum.zab import learner as effects
+from trioquorum.zab.learner import STEPS, Effect, Learner, Phase
+
+CARRIERS = (PacketType.PROPOSAL, PacketType.INFORM)
+
+
+def packet(text: str) -> QuorumPacket:
+    """``PROPOSAL:1.5``; ``PROPOSAL:1.5/1.6`` carries another transaction, ``PROPOSAL:1.5/none`` nothing.
+
+    ``REVALIDATE:session/yes``; a number instead of a name is any other type.
+    """
+    name, _, rest = text.partition(":")
+    number, _, extra = rest.partition("/")
+    kind = int(name) if name.isdigit() else PacketType[name]
+    if kind == PacketType.REVALIDATE:
+        return QuorumPacket(kind, -1, encode_revalidate_reply(int(number), valid=extra == "yes"))
+    zxid = zx(number or "0")
+    if kind in CARRIERS:
+        return QuorumPacket(kind, zxid, None if extra == "none" else payload(zx(extra or number)))
+    return QuorumPacket(kind, zxid)
+
+
+def show_effect(effect: Effect) -> str:
+    match effect:
+        case effects.Log(payloads) | effects.Commit(payloads):
+            return f"{type(effect).__name__} {show_all(map(payload_zxid, payloads))}"
+        case effects.SendPacket(sent):
+            return f"Send {show_packet(sent)}"
+        case effects.Truncate(zxid) | effects.LoadSnapshot(zxid) | effects.AnswerPing(zxid):
+            return f"{type(effect).__name__} {show(zxid)}"
+        case effects.SetAcceptedEpoch(epoch) | effects.SetCurrentEpoch(epoch) | effects.Established(epoch):
+            return f"{type(effect).__name__} {epoch}"
+        case effects.Revalidated(session, valid):
+            return f"Revalidated {session} {'yes' if valid else 'no'}"
+        case _:
+            return type(effect).__name__
+
+
+def show_packet(sent: QuorumPacket) -> str:
+    text = f"{PacketType(sent.type).name} {show(sent.zxid)}"
+    if sent.type == PacketType.ACKEPOCH:
+        text += f" currentEpoch={decode_ack_epoch(sent.data or b'')}"
+    elif sent.type in (PacketType.FOLLOWERINFO, PacketType.OBSERVERINFO):
+        info = decode_learner_info(sent.data or b"")
+        text += f" peer={info.server_id} protocol={info.protocol_version:#x} config={info.config_version:#x}"
+    return text
+
+
+def make(
+    *, observer: bool = False, accepted: int = 1, current: int = 1, last: str = "1.5", version: int = 0
+) -> Learner:
+    return Learner(
+        2,
+        observer=observer,
+        accepted_epoch=accepted,
+        current_epoch=current,
+        last_zxid=zx(last),
+        config_version=version,
+    )
+
+
+class Stage:
+    """Commands of the learner's scripts."""
+
+    def __init__(self) -> None:
+        self.machine = make()
+
+    def run(self, command: Command) -> str:
+        try:
+            answer: str = getattr(self, command.name)(*command.words, **command.options)
+        except (PeerProtocolError, InvariantViolation) as error:
+            return f"{type(error).__name__}: {error}"
+        return answer
+
+    def learner(
+        self, role: str = "", *, accepted: str = "1", current: str = "1", last: str = "1.5", config: str = "0"
+    ) -> str:
+        """Start over; says how it introduces itself."""
+        self.machine = make(
+            observer=role == "observer", accepted=int(accepted), current=int(current), last=last, version=int(config, 0)
+        )
+        return show_packet(self.machine.first_packet())
+
+    def receive(self, *packets: str) -> str:
+        """One batch."""
+        return "\n".join(map(show_effect, self.machine.receive_batch([packet(text) for text in packets])))
+
+    def join(self, role: str = "", *, last: str = "1.5") -> str:
+        """Start over as a learner that already serves under the leader of epoch 2, in sync with it."""
+        self.machine = make(observer=role == "observer", last=last)
+        batch = ["LEADERINFO:2.0", f"DIFF:{last}", "NEWLEADER:2.0", "UPTODATE"]
+        self.machine.receive_batch([packet(text) for text in batch])
+        return self.phase()
+
+    def loaded(self) -> str:
+        self.machine.snapshot_loaded()
+        return self.phase()
+
+    def flushed(self, zxid: str) -> str:
+        ack = self.machine.acknowledge(zx(zxid))
+        return f"flushed {zxid}: {show_packet(ack) if ack else 'no ACK'}"
+
+    def phase(self) -> str:
+        return self.machine.phase.value
+
+    def synced(self) -> str:
+        machine = self.machine
+        return f"by {machine.sync_mode} to {show(machine.sync_zxid)} with {machine.synced_proposals} transactions"
+
+
+@pytest.mark.parametrize("path", scripts("learner"), ids=lambda path: path.stem)
+def test_script(path: Path, request: pytest.FixtureRequest) -> None:
+    run_script(path, Stage().run, rewrite=request.config.getoption("--rewrite"))
+
+
+LEADS_TO: dict[Phase, list[str]] = {
+    Phase.JOINING: [],
+    Phase.CHOOSING: ["LEADERINFO:2.0"],
+    Phase.LOADING: ["LEADERINFO:2.0", "SNAP:1.9"],
+    Phase.SYNCING: ["LEADERINFO:2.0", "DIFF:1.5", "PROPOSAL:1.6"],
+    Phase.ACKING: ["LEADERINFO:2.0", "DIFF:1.5", "PROPOSAL:1.6", "NEWLEADER:2.0"],
+    Phase.SERVING: ["LEADERINFO:2.0", "DIFF:1.5", "PROPOSAL:1.6", "NEWLEADER:2.0", "UPTODATE"],
+}
+FITTING: dict[int, str] = {
+    PacketType.LEADERINFO: "LEADERINFO:2.0",
+    PacketType.DIFF: "DIFF:1.5",
+    PacketType.TRUNC: "TRUNC:1.3",
+    PacketType.SNAP: "SNAP:1.9",
+    PacketType.PROPOSAL: "PROPOSAL:1.7",
+    PacketType.COMMIT: "COMMIT:1.6",
+    PacketType.INFORM: "INFORM:1.7",
+    PacketType.NEWLEADER: "NEWLEADER:2.0",
+    PacketType.REVALIDATE: "REVALIDATE:7/yes",
+}
+
+
+@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
+@pytest.mark.parametrize("kind", PacketType, ids=lambda kind: kind.name)
+def test_the_table_is_the_law(phase: Phase, kind: PacketType) -> None:
+    machine = make(observer=kind == PacketType.INFORM)
+    machine.receive_batch([packet(text) for text in LEADS_TO[phase]])
+    assert machine.phase is phase
+    fitting = packet(FITTING.get(kind, f"{kind.name}:2.0"))
+    following = STEPS.get((phase, kind))
+    if following is None:
+        with pytest.raises(PeerProtocolError, match=f"packet of type {int(kind)} while {phase.value}"):
+            machine.receive_batch([fitting])
+    else:
+        machine.receive_batch([fitting])
+        assert machine.phase is following
+
+
+def serving() -> Learner:
+    machine = make()
+    machine.receive_batch([packet(text) for text in ("LEADERINFO:2.0", "DIFF:1.5", "NEWLEADER:2.0", "UPTODATE")])
+    return machine
+
+
+@given(st.lists(st.sampled_from("PCSV."), max_size=40), st.data())
+def test_a_batch_means_what_its_packets_mean(letters: list[str], data: st.DataObject) -> None:
+    """However a stream is cut into batches: the same log, the same commits, and each answer after the same commits."""
+    stream: list[QuorumPacket] = []
+    proposed = committed = 0
+    for letter in letters:
+        if letter == "P":
+            proposed += 1
+            stream.append(packet(f"PROPOSAL:2.{proposed}"))
+        elif letter == "C" and committed < proposed:
+            committed = data.draw(st.integers(committed + 1, proposed))
+            stream.append(packet(f"COMMIT:2.{committed}"))
+        elif letter in "SV.":
+            stream.append(packet({"S": "SYNC", "V": "REVALIDATE:5/yes", ".": "PING:2.1"}[letter]))
+    one_by_one, batched = serving(), serving()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))))
+    batches = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    expected = _meaning([one_by_one.receive_batch([one]) for one in stream])
+    assert _meaning([batched.receive_batch(batch) for batch in batches]) == expected
+
+
+def _meaning(batches: list[list[Effect]]) -> tuple[list[bytes], list[bytes], list[tuple[str, int]]]:
+    """What is logged, what is committed, and behind how many commits each answer comes."""
+    logged: list[bytes] = []
+    committed: list[bytes] = []
+    answers: list[tuple[str, int]] = []
+    for effect in [effect for batch in batches for effect in batch]:
+        match effect:
+            case effects.Log(payloads):
+                logged += payloads
+            case effects.Commit(payloads):
+                committed += payloads
+                assert committed == logged[: len(committed)], "committed before it was logged"
+            case effects.SyncDone() | effects.Revalidated():
+                answers.append((type(effect).__name__, len(committed)))
+            case _:
+                assert isinstance(effect, effects.AnswerPing)
+    return logged, committed, answers
+
+
+def test_a_batch_becomes_few_effects() -> None:
+    batch = [packet(f"PROPOSAL:2.{counter}") for counter in range(1, 101)]
+    batch[60:60] = [packet("COMMIT:2.50")]
+    batch.append(packet("COMMIT:2.99"))
+    log, commit = serving().receive_batch(batch)
+    assert isinstance(log, effects.Log)
+    assert len(log.payloads) == 100
+    assert isinstance(commit, effects.Commit)
+    assert len(commit.payloads) == 99
+
+
+def test_only_what_was_proposed_is_acknowledged() -> None:
+    machine = serving()
+    machine.receive_batch([packet("PROPOSAL:2.1")])
+    with pytest.raises(InvariantViolation, match="only what was proposed"):
+        machine.acknowledge(zx("2.2"))
+
+
+def test_a_snapshot_that_nobody_announced() -> None:
+    with pytest.raises(InvariantViolation, match="announced"):
+        make().snapshot_loaded()

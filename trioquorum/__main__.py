@@ -1,0 +1,5 @@
+"""``python -m trioquorum``: the command line."""
+
+from trioquorum.cli import main
+
+main()

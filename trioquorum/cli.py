@@ -1,0 +1,307 @@
+"""The command line: serve, ensemble, status. The only module that may import typer and rich."""
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import msgspec
+import trio
+import typer
+
+from trioquorum import __version__
+from trioquorum.config import (
+    STANDALONE_CLIENT,
+    PeerSpec,
+    ServerConfig,
+    load_peers_toml,
+    quorum_config,
+    read_peers,
+    standalone,
+)
+from trioquorum.errors import ConfigError
+from trioquorum.exits import Exit, explain
+from trioquorum.status import EnsembleStatus, PeerStatus, Target, look, targets_of
+from trioquorum.transport import Address
+from trioquorum.zoo_cfg import load_zoo_cfg
+
+STOP_TIMEOUT_S: Final = 5.0
+DEFAULT_CLIENT_PORT: Final = 2181
+BASE_PORT: Final = 2181
+PIPE_COLUMNS: Final = 200
+LAG_SHOWN: Final = 1000
+"""Transactions behind the leader from which on a peer is coloured: half a second of a busy ensemble."""
+
+app = typer.Typer(
+    name="trioquorum",
+    help="A ZooKeeper-compatible coordination server.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class LogLevel(StrEnum):
+    """How loud the log is."""
+
+    TRACE = "trace"
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def main() -> None:
+    """Entry point of the ``trioquorum`` command."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trioquorum {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    del version  # its callback has done the work
+
+
+@app.command()
+def serve(
+    peer_id: Annotated[int | None, typer.Option("--id", help="Which peer of --peers this is.")] = None,
+    peers: Annotated[Path | None, typer.Option(help="The ensemble, a peers.toml.")] = None,
+    config: Annotated[Path | None, typer.Option(help="ZooKeeper's zoo.cfg, instead of --id and --peers.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the data is kept [default: below ./trioquorum-data].")
+    ] = None,
+    client: Annotated[
+        str | None, typer.Option(help=f"Client address of a standalone server [default: {STANDALONE_CLIENT}].")
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="The quietest events to log.")] = LogLevel.INFO,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON objects, one a line.")] = False,
+) -> None:
+    """Run one server until SIGINT or SIGTERM: a peer of an ensemble, or a standalone server without options."""
+    try:
+        server, warnings = _server_config(peer_id, peers, config, data_dir, client)
+        # The server's modules load only now: help and status do not wait for them.
+        from trioquorum.events import Events
+        from trioquorum.log import configure, log_events
+        from trioquorum.peer.run import serve as serve_peer
+
+        configure(log_level, json=log_json)
+        for line in warnings:
+            _say(line)
+        events = Events(log_events(server.my_id, log_level))
+        trio.run(_until_signalled, partial(serve_peer, server, events))
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
+        _fail(error)
+
+
+@app.command()
+def ensemble(
+    peers: Annotated[int, typer.Option(help="How many peers.")] = 3,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where data and logs are kept [default: a folder that is removed at the end].")
+    ] = None,
+    base_port: Annotated[int, typer.Option(help="First client port; 0 takes free ports.")] = BASE_PORT,
+    log_level: Annotated[LogLevel, typer.Option(help="The quietest events the peers log.")] = LogLevel.INFO,
+) -> None:
+    """Run a whole ensemble on loopback, one process per peer, until Ctrl-C."""
+    from trioquorum.ensemble import lay_out
+
+    try:
+        specs = lay_out(peers, base_port)
+        with tempfile.TemporaryDirectory(prefix="trioquorum-") as scratch:
+            code = trio.run(_watch_ensemble, specs, data_dir or Path(scratch), str(log_level))
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
+        _fail(error)
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    peers: Annotated[Path | None, typer.Option(help="The ensemble, a peers.toml.")] = None,
+    hosts: Annotated[
+        str | None, typer.Option(help="Client addresses, host:port,host:port [default: localhost].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Ask every peer how it is; exit code 1 when there is no quorum."""
+    try:
+        if peers is not None and hosts is not None:
+            raise ConfigError("--peers and --hosts both say whom to ask; give one of them")
+        if peers is not None:
+            specs = read_peers(peers)
+            found = trio.run(look, targets_of(specs), quorum_config(specs))
+        else:
+            found = trio.run(look, _hosts(hosts or f"127.0.0.1:{DEFAULT_CLIENT_PORT}"))
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
+        _fail(error)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _print_table(found)
+    raise typer.Exit(0 if found.quorum else 1)
+
+
+# -- serve -------------------------------------------------------------------------------------------------------------
+
+
+def _server_config(
+    peer_id: int | None, peers: Path | None, config: Path | None, data_dir: Path | None, client: str | None
+) -> tuple[ServerConfig, list[str]]:
+    """What the options ask for, and warnings.
+
+    Raises:
+        ConfigError: the options do not go together, or a file is wrong.
+    """
+    if client is not None and (peers is not None or config is not None):
+        raise ConfigError("--client is for a standalone server; the file says where this one listens, drop --client")
+    if config is not None:
+        if peer_id is not None or peers is not None or data_dir is not None:
+            raise ConfigError(
+                "--config names a zoo.cfg, which says all there is to say; drop --id, --peers and --data-dir"
+            )
+        return load_zoo_cfg(config)
+    if peers is not None:
+        if peer_id is None:
+            ids = ", ".join(str(spec.id) for spec in read_peers(peers))
+            raise ConfigError(f"--id is missing; say which peer of {peers} this is: {ids}")
+        return load_peers_toml(peers, peer_id, data_dir), []
+    if peer_id is not None:
+        raise ConfigError("--peers is missing; name the peers.toml that has this --id, or drop --id")
+    return standalone(data_dir, STANDALONE_CLIENT if client is None else Address.parse(client)), []
+
+
+async def _until_signalled(run: Callable[[], Awaitable[object]], stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Run until SIGINT or SIGTERM cancel it.
+
+    A second signal, or ``stop_timeout_s`` without an end after the first, ends the process.
+    """
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def work() -> None:
+            with scope:
+                await run()
+            nursery.cancel_scope.cancel(reason="the server ended")
+
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            nursery.start_soon(work, name="serve")
+            await anext(signals)
+            scope.cancel(reason="signal")
+            with trio.move_on_after(stop_timeout_s):
+                await anext(signals)
+            # The work still runs, or this task would have been cancelled. Nothing acknowledged can be lost by leaving:
+            # what was acknowledged is on disk.
+            _say("did not stop in time; leaving anyway")
+            os._exit(Exit.UNEXPECTED)
+
+
+def _say(line: str) -> None:
+    print(f"trioquorum: {line}", file=sys.stderr)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    code, line = explain(error)
+    if code is Exit.UNEXPECTED:
+        traceback.print_exception(error)
+    _say(line)
+    raise typer.Exit(code)
+
+
+# -- ensemble ----------------------------------------------------------------------------------------------------------
+
+
+async def _watch_ensemble(specs: tuple[PeerSpec, ...], data_dir: Path, log_level: str) -> int:
+    """Run the ensemble until a signal or its end; the exit code."""
+    from trioquorum import ensemble as local
+
+    code = 0
+
+    async def run() -> None:
+        nonlocal code
+        code = await local.run(specs, data_dir, log_level, _say, lambda: _tell_how_to_connect(specs, data_dir))
+
+    _say(f"starting {len(specs)} peers; data and logs are in {data_dir}")
+    await _until_signalled(run, STOP_TIMEOUT_S + local.STOP_TIMEOUT_S * len(specs))
+    return code
+
+
+def _tell_how_to_connect(specs: tuple[PeerSpec, ...], data_dir: Path) -> None:
+    hosts = ",".join(f"{spec.client.host}:{spec.client.port}" for spec in specs if spec.client is not None)
+    print(
+        f"The ensemble serves. Clients connect to {hosts}\n"
+        f'  kazoo   KazooClient(hosts="{hosts}")\n'
+        f"  zkCli   zkCli.sh -server {hosts}\n"
+        f"  state   trioquorum status --peers {data_dir / 'peers.toml'}\n"
+        "Ctrl-C stops it.",
+        flush=True,
+    )
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def _hosts(text: str) -> list[Target]:
+    """``host:port,[ipv6]:port,host`` as ZooKeeper's clients write it."""
+
+    def address(host: str) -> Address:
+        has_port = ":" in host.rpartition("]")[2]
+        return Address.parse(f"tcp://{host}" if has_port else f"tcp://{host}:{DEFAULT_CLIENT_PORT}")
+
+    return [Target(client=address(host.strip())) for host in text.split(",")]
+
+
+def _print_table(found: EnsembleStatus) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table(
+        "id",
+        Column("address", no_wrap=True),
+        "role",
+        "epoch",
+        "zxid",
+        "lag",
+        "sessions",
+        "problem",
+        box=None,
+        pad_edge=False,
+    )
+    for peer in found.peers:
+        cells = (
+            peer.id,
+            peer.address.removeprefix("tcp://"),
+            peer.role,
+            peer.epoch,
+            peer.zxid,
+            peer.lag,
+            peer.sessions,
+            peer.problem,
+        )
+        table.add_row(*("" if cell is None else str(cell) for cell in cells), style=_colour(peer))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    console.print(table)
+    console.print("quorum: yes" if found.quorum else "quorum: no", style="green" if found.quorum else "bold red")
+
+
+def _colour(peer: PeerStatus) -> str:
+    """Red for what is wrong, yellow for what may be on its way."""
+    if peer.role in ("unreachable", "unknown") or (peer.problem and peer.role != "not serving"):
+        return "red"
+    if peer.problem or peer.role == "read-only" or (peer.lag or 0) > LAG_SHOWN:
+        return "yellow"
+    return "bold green" if peer.role == "leader" else ""

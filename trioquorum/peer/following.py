@@ -1,0 +1,209 @@
+"""The learner's role: find the leader, take over its history, follow it (quorum-protocol §11–§13)."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import trio
+
+from trioquorum.errors import LinkClosed, LocalProtocolError, RoleEnded
+from trioquorum.events import Committed, Established, LinkDown, LinkUp, PhaseChanged, SyncReceived
+from trioquorum.peer.outbox import LinkOutbox
+from trioquorum.pipeline.learner import LearnerService
+from trioquorum.transport import Address, Link
+from trioquorum.wire.quorum import PacketType, QuorumPacket, decode_packets, encode_packets, encode_touched
+from trioquorum.wire.txn import decode_txn, payload_zxid
+from trioquorum.zab import learner as effects
+from trioquorum.zab.learner import Learner
+
+if TYPE_CHECKING:
+    from trioquorum.peer.run import Peer
+
+DIAL_RETRY_FIRST_S = 0.01
+"""The leader usually listens a moment after the vote; waits double from here to ``learner_connect_retry_ms``."""
+
+
+class Following:
+    """One term as follower or observer of ``leader``. Anything that goes wrong raises and ends it."""
+
+    def __init__(self, peer: "Peer", leader: int, *, observer: bool) -> None:
+        config = peer.config
+        self._peer = peer
+        self._leader = leader
+        self._observer = observer
+        self._init_limit_s = config.init_limit_ticks * config.tick_time_ms / 1000
+        self._sync_limit_s = config.sync_limit_ticks * config.tick_time_ms / 1000
+        self._machine = Learner(
+            config.my_id,
+            observer=observer,
+            accepted_epoch=peer.epochs.accepted,
+            current_epoch=peer.epochs.current,
+            last_zxid=peer.db.last_zxid,
+            config_version=peer.quorum_config.version,
+        )
+        self._outbox = LinkOutbox(config.limits)
+        self._service: LearnerService | None = None
+        self._heard = 0.0
+
+    async def run(self) -> None:
+        """Follow until the leader is lost or the role is cancelled.
+
+        Raises:
+            RoleEnded, LinkClosed, PeerProtocolError: the leader is gone, silent, or broke the protocol.
+        """
+        events = self._peer.events
+        link = await self._dial()
+        self._peer.log.on_flushed = self._flushed
+        reason = "the role ended"
+        events.emit(LinkUp(kind="quorum", peer=self._leader, address=link.remote))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._outbox.send_to, link, name="send to leader")
+                service = await self._join(link)
+                self._heard = trio.current_time()
+                nursery.start_soon(self._watch_leader)
+                nursery.start_soon(self._peer.serve_clients, service)
+                nursery.start_soon(self._peer.keep_snapshots)
+                await self._follow(link, service)
+        except* LinkClosed as group:
+            reason = str(group.exceptions[0])
+            raise
+        finally:
+            events.emit(LinkDown(kind="quorum", peer=self._leader, reason=reason))
+            await link.aclose()
+
+    async def _dial(self) -> Link:
+        """Reach the leader's quorum port; it may open a moment after the vote (§11.1)."""
+        peer, config = self._peer, self._peer.config
+        member = peer.quorum_config.members.get(self._leader)
+        if member is None:
+            raise RoleEnded(f"the elected leader {self._leader} is not in this peer's configuration")
+        address = Address.parse(member.quorum)
+        transport = peer.transports[address.scheme]
+        limit_ticks = config.learner_connect_limit_ticks or config.init_limit_ticks
+        delay_s = DIAL_RETRY_FIRST_S
+        with trio.move_on_after(limit_ticks * config.tick_time_ms / 1000):
+            for _ in range(config.learner_connect_tries):
+                try:
+                    return await transport.connect(address, frame_bytes_max=config.limits.peer_frame_bytes_max)
+                except LinkClosed:
+                    await trio.sleep(delay_s)
+                    delay_s = min(2 * delay_s, config.learner_connect_retry_ms / 1000)
+        raise RoleEnded(f"leader {self._leader} does not answer at {address}")
+
+    # Discovery and synchronisation
+
+    async def _join(self, link: Link) -> LearnerService:
+        """Handshake and history, until UPTODATE has been handled."""
+        self._peer.events.emit(PhaseChanged(phase="discovery", epoch=self._peer.epochs.accepted))
+        self._send(self._machine.first_packet())
+        while self._service is None:
+            with trio.move_on_after(self._init_limit_s) as patience:
+                packets = decode_packets(await link.receive())
+            if patience.cancelled_caught:
+                raise RoleEnded(f"leader {self._leader} was silent during synchronisation")
+            for effect in self._machine.receive_batch(packets):
+                await self._carry_out(effect, link)
+        self._service.flush()
+        return self._service
+
+    async def _carry_out(self, effect: effects.Effect, link: Link) -> None:
+        """One effect of the handshake; their order is the order of truth (design §4)."""
+        peer = self._peer
+        match effect:
+            case effects.SetAcceptedEpoch(epoch):
+                await peer.epochs.set_accepted(epoch)
+            case effects.SetCurrentEpoch(epoch):
+                await peer.epochs.set_current(epoch)
+                mode, zxid = self._machine.sync_mode, self._machine.sync_zxid
+                peer.events.emit(SyncReceived(mode=mode, zxid=zxid, proposals=self._machine.synced_proposals))
+                peer.events.emit(PhaseChanged(phase="synchronization", epoch=epoch))
+            case effects.Truncate(zxid):
+                await peer.db.truncate(zxid)
+            case effects.LoadSnapshot(zxid):
+                await peer.db.replace(_snapshot_chunks(link, self._init_limit_s), zxid)
+                self._machine.snapshot_loaded()
+            case effects.FlushLog():
+                await peer.log.drained()
+            case effects.Established(epoch):
+                self._establish(epoch)
+            case _:
+                self._do(effect)
+                await trio.lowlevel.checkpoint()
+
+    def _establish(self, epoch: int) -> None:
+        peer = self._peer
+        self._service = peer.learner_service(observer=self._observer, send=self._send_all)
+        peer.established(epoch)
+        peer.events.emit(PhaseChanged(phase="broadcast", epoch=epoch))
+        role = "observer" if self._observer else "follower"
+        peer.events.emit(Established(role=role, leader=self._leader, epoch=epoch, zxid=peer.db.last_zxid))
+
+    # Broadcast
+
+    async def _follow(self, link: Link, service: LearnerService) -> None:
+        while True:
+            packets = decode_packets(await link.receive())
+            self._heard = trio.current_time()
+            for effect in self._machine.receive_batch(packets):
+                self._do(effect)
+            service.flush()
+
+    def _do(self, effect: effects.Effect) -> None:
+        """An effect that waits for nothing."""
+        peer, service = self._peer, self._service
+        match effect:
+            case effects.Log(payloads):
+                for payload in payloads:
+                    peer.db.append(payload_zxid(payload), payload)
+            case effects.Commit(payloads) if service is None:
+                for payload in payloads:
+                    peer.db.apply(decode_txn(payload), payload)
+            case effects.Commit(payloads):
+                assert service is not None
+                service.commit(payloads)
+                peer.events.emit(Committed(zxid=peer.db.last_zxid))
+            case effects.AnswerPing(zxid):
+                touched = service.touched.swap() if service is not None else []
+                self._send(QuorumPacket(PacketType.PING, zxid, encode_touched(touched)))
+            case effects.SyncDone():
+                assert service is not None
+                service.sync_done()
+            case effects.Revalidated(session, valid):
+                assert service is not None
+                service.revalidated(session, valid=valid)
+            case effects.SendPacket(packet):
+                self._send(packet)
+            case _:
+                raise LocalProtocolError(f"{effect} belongs into the handshake")
+
+    def _flushed(self, zxid: int) -> None:
+        """The log holds everything up to ``zxid``: only now may the leader hear of it."""
+        packet = self._machine.acknowledge(zxid)
+        if packet is not None:
+            self._send(packet)
+
+    async def _watch_leader(self) -> None:
+        """A leader that says nothing for syncLimit is lost, though its link may stand (§15)."""
+        while True:
+            silence_s = trio.current_time() - self._heard
+            if silence_s >= self._sync_limit_s:
+                raise RoleEnded(f"leader {self._leader} was silent for {silence_s:.1f} s")
+            await trio.sleep(self._sync_limit_s - silence_s)
+
+    def _send(self, packet: QuorumPacket) -> None:
+        self._outbox.put(encode_packets([packet]))
+
+    def _send_all(self, packets: list[QuorumPacket]) -> None:
+        self._outbox.put(encode_packets(packets))
+
+
+async def _snapshot_chunks(link: Link, limit_s: float) -> AsyncIterator[bytes]:
+    """The frames of a snapshot, up to the empty one that ends it."""
+    while True:
+        with trio.move_on_after(limit_s) as patience:
+            chunk = await link.receive()
+        if patience.cancelled_caught:
+            raise RoleEnded("the leader stopped in the middle of its snapshot")
+        if not chunk:
+            return
+        yield chunk

@@ -1,0 +1,229 @@
+"""The leader's side of one learner: handshake, synchronisation, then frames both ways (quorum-protocol §8).
+
+One learner, one nursery: when either direction ends, the other is cancelled and the learner is forgotten.
+"""
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trioquorum.errors import LinkClosed, PeerProtocolError
+from trioquorum.events import LearnerLeft, LearnerSynced, LearnerSyncing, LinkRefused
+from trioquorum.peer.outbox import LinkOutbox
+from trioquorum.storage.snapshot import body_chunks
+from trioquorum.transport import Link
+from trioquorum.tree.prep import WriteRequest
+from trioquorum.wire.ops import Op
+from trioquorum.wire.quorum import (
+    LearnerInfo,
+    PacketType,
+    QuorumPacket,
+    decode_ack_epoch,
+    decode_learner_info,
+    decode_packets,
+    decode_request,
+    decode_revalidate,
+    decode_touched,
+    encode_leader_info,
+    encode_packets,
+    encode_revalidate_reply,
+)
+from trioquorum.zab.sync_plan import SyncPlan
+
+if TYPE_CHECKING:
+    from trioquorum.peer.leading import Leading
+
+PROTOCOL_VERSION = 0x10000
+SYNC_FRAME_BYTES = 1 << 20
+
+
+class LearnerHandler:
+    """Serves one learner from its first packet to the end of its link. It is the owner of its clients' sessions."""
+
+    def __init__(self, link: Link, leading: "Leading") -> None:
+        self.sid = 0
+        self.participant = False
+        self.synced = False
+        self.outbox = LinkOutbox(leading.peer.config.limits)
+        self.heard_tick = 0
+        self._link = link
+        self._leading = leading
+        self._known = False
+        self._history_sent = False
+        self._reason = "the role ended"
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve the learner; a broken link or protocol ends this learner only."""
+        try:
+            with self._scope:
+                await self._serve()
+        except* (LinkClosed, PeerProtocolError) as group:
+            self._reason = _first(group)
+        finally:
+            self._leave()
+            await self._link.aclose()
+
+    def _leave(self) -> None:
+        events = self._leading.peer.events
+        if self._known:
+            self._leading.left(self)
+            events.emit(LearnerLeft(learner=self.sid, reason=self._reason))
+        else:
+            events.emit(LinkRefused(kind="quorum", address=self._link.remote, reason=self._reason))
+
+    def give_up(self, reason: str) -> None:
+        """End this learner's link."""
+        self._reason = reason
+        self._scope.cancel(reason=reason)
+
+    def ping(self, last_proposed: int) -> None:
+        """Ask for a sign of life and the touched sessions, once the learner has its whole history."""
+        if self._history_sent:
+            self.outbox.put(encode_packets([QuorumPacket(PacketType.PING, last_proposed)]))
+
+    # Handshake
+
+    async def _serve(self) -> None:
+        leading = self._leading
+        info, accepted_epoch = await self._introduction()
+        self.sid = info.server_id
+        epoch = await leading.epoch_to_propose(self.sid, accepted_epoch)
+        leader_info = QuorumPacket(PacketType.LEADERINFO, epoch << 32, encode_leader_info(PROTOCOL_VERSION))
+        await self._link.send(encode_packets([leader_info]))
+        ack = await self._expect(PacketType.ACKEPOCH)
+        await leading.epoch_acked(self.sid, decode_ack_epoch(ack.data or b""), ack.zxid)
+        self._known = True
+        leading.joined(self)
+        await self._synchronise(ack.zxid)
+        new_leader = QuorumPacket(PacketType.NEWLEADER, epoch << 32, leading.config.text().encode())
+        self.outbox.put(encode_packets([new_leader]))
+        self._history_sent = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.outbox.send_to, self._link, name=f"send to learner {self.sid}")
+            ack = await self._expect(PacketType.ACK)
+            await leading.new_leader_acked(self, ack.zxid)
+            self.synced = True
+            leading.peer.events.emit(LearnerSynced(learner=self.sid, observer=not self.participant))
+            self.outbox.put(encode_packets([QuorumPacket(PacketType.UPTODATE, -1)]))
+            await self._receive()
+
+    async def _introduction(self) -> tuple[LearnerInfo, int]:
+        leading = self._leading
+        packet = (await self._packets())[0]
+        if packet.type not in (PacketType.FOLLOWERINFO, PacketType.OBSERVERINFO):
+            raise PeerProtocolError(f"first packet of type {packet.type}")
+        info = decode_learner_info(packet.data or b"")
+        if info.server_id == leading.peer.config.my_id:
+            raise PeerProtocolError(f"a learner with this peer's own id {info.server_id}")
+        if info.config_version > leading.config.version:
+            raise PeerProtocolError(f"learner {info.server_id} knows a newer configuration")
+        # A follower that is no voter of this configuration gets what followers get; its word counts for nothing.
+        self.participant = packet.type == PacketType.FOLLOWERINFO
+        return info, packet.zxid >> 32
+
+    async def _expect(self, kind: PacketType) -> QuorumPacket:
+        packets = await self._packets()
+        if len(packets) != 1 or packets[0].type != kind:
+            raise PeerProtocolError(f"expected {kind.name}, got {[p.type for p in packets]}")
+        return packets[0]
+
+    async def _packets(self) -> list[QuorumPacket]:
+        """The next frame during the handshake, within initLimit."""
+        with trio.move_on_after(self._leading.init_limit_s):
+            packets = decode_packets(await self._link.receive())
+            if not packets:
+                raise PeerProtocolError("empty frame")
+            return packets
+        raise LinkClosed("silent during the handshake")
+
+    # Synchronisation
+
+    async def _synchronise(self, peer_zxid: int) -> None:
+        """Bring the learner up to what is committed now; the rest follows behind in the outbox (§9, §10)."""
+        leading = self._leading
+        disk = await leading.disk_records(peer_zxid)
+        # From here to forward_to nothing waits: choosing and registering is one atomic step (§25, own traps).
+        plan = leading.plan(peer_zxid, disk)
+        self._queue_plan(plan)
+        leading.service.forward_to(self.sid, self.outbox, participant=self.participant, last_seen_zxid=plan.current)
+        leading.peer.events.emit(
+            LearnerSyncing(
+                learner=self.sid,
+                mode=plan.mode,
+                learner_zxid=peer_zxid,
+                target_zxid=plan.zxid,
+                proposals=len(plan.proposals),
+            )
+        )
+        if plan.mode == "SNAP":
+            await self._send_snapshot()
+
+    def _queue_plan(self, plan: SyncPlan) -> None:
+        if plan.mode == "SNAP":
+            return
+        packets = [QuorumPacket(PacketType[plan.mode], plan.zxid)]
+        size = 0
+        for zxid, payload in plan.proposals:
+            packets.append(QuorumPacket(PacketType.PROPOSAL, zxid, payload))
+            packets.append(QuorumPacket(PacketType.COMMIT, zxid))
+            size += len(payload)
+            if size > SYNC_FRAME_BYTES:
+                self.outbox.put(encode_packets(packets))
+                packets, size = [], 0
+        if packets:
+            self.outbox.put(encode_packets(packets))
+
+    async def _send_snapshot(self) -> None:
+        """SNAP, the fuzzy dump in bounded chunks, an empty frame; what is queued meanwhile follows."""
+        peer = self._leading.peer
+        tree = peer.db.tree
+        with trio.move_on_after(self._leading.snapshot_limit_s):
+            await self._link.send(encode_packets([QuorumPacket(PacketType.SNAP, tree.last_zxid)]))
+            for chunk in body_chunks(tree, peer.config.limits.snapshot_chunk_bytes):
+                await self._link.send(chunk)
+            await self._link.send(b"")
+            return
+        raise LinkClosed("the snapshot was not taken in time")
+
+    # Steady state
+
+    async def _receive(self) -> None:
+        leading = self._leading
+        service = leading.service
+        while True:
+            packets = decode_packets(await self._link.receive())
+            if not leading.serves(self):
+                # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
+                raise LinkClosed("a newer link took its place")
+            self.heard_tick = leading.tick
+            for packet in packets:
+                self._take(packet)
+            service.flush()
+
+    def _take(self, packet: QuorumPacket) -> None:
+        service = self._leading.service
+        data = packet.data or b""
+        if packet.type == PacketType.ACK:
+            if packet.zxid & 0xFFFFFFFF:
+                service.ack(self.sid, packet.zxid)
+        elif packet.type == PacketType.REQUEST:
+            session, cxid, op, body = decode_request(data)
+            if op == Op.SYNC:
+                service.learner_sync(self.sid)
+            else:
+                service.submit(WriteRequest(session, cxid, op, body, packet.auth or [], self))
+        elif packet.type == PacketType.PING:
+            service.touch(dict(decode_touched(data)))
+        elif packet.type == PacketType.REVALIDATE:
+            session, timeout_ms = decode_revalidate(data)
+            valid = service.revalidate(session, timeout_ms, self)
+            answer = QuorumPacket(PacketType.REVALIDATE, -1, encode_revalidate_reply(session, valid=valid))
+            self.outbox.put(encode_packets([answer]))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

@@ -1,0 +1,52 @@
+"""Frames on their way to one peer: a bounded queue and the task that empties it."""
+
+from collections import deque
+
+import trio
+
+from trioquorum.errors import LinkClosed
+from trioquorum.limits import Limits
+from trioquorum.transport import Link
+
+
+class LinkOutbox:
+    """``put`` never waits; a peer that falls too far behind loses its link instead of holding everybody up."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._frames: deque[bytes] = deque()
+        self._bytes = 0
+        self._bytes_max = limits.learner_queue_bytes_max
+        self._frames_max = limits.learner_queue_packets_max
+        self._overflowed = False
+        self._filled = trio.Event()
+
+    def __len__(self) -> int:
+        """Frames that have not left."""
+        return len(self._frames)
+
+    def put(self, frame: bytes) -> None:
+        """Queue one frame. After an overflow nothing more is taken and ``send_to`` raises."""
+        if self._overflowed:
+            return
+        if self._bytes + len(frame) > self._bytes_max or len(self._frames) >= self._frames_max:
+            self._overflowed = True
+        else:
+            self._frames.append(frame)
+            self._bytes += len(frame)
+        self._filled.set()
+
+    async def send_to(self, link: Link) -> None:
+        """Send for as long as the link lives.
+
+        Raises:
+            LinkClosed: the link is gone, or its peer fell further behind than ``learner_queue_*_max`` allows.
+        """
+        while True:
+            while self._frames:
+                frame = self._frames.popleft()
+                self._bytes -= len(frame)
+                await link.send(frame)
+            if self._overflowed:
+                raise LinkClosed("the peer does not take what is sent to it")
+            self._filled = trio.Event()
+            await self._filled.wait()

@@ -1,0 +1,267 @@
+"""A peer: what outlives roles, and the loop that gives it one role after the other (design §2.3, quorum-protocol §6).
+
+::
+
+    peer
+    ├─ log writer   the only writer of the log
+    ├─ election     links to the other peers, answers to those who look for a leader
+    └─ role         LOOKING, then LEADING, FOLLOWING or OBSERVING; one cancel scope each
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import msgspec
+import trio
+
+from trioquorum.clocks import fresh_random, wall_clock_ms
+from trioquorum.config import ServerConfig
+from trioquorum.errors import LinkClosed, PeerProtocolError, RoleEnded
+from trioquorum.events import Events, PeerStarted, PeerStopped, StateChanged
+from trioquorum.peer.electing import Elections
+from trioquorum.peer.following import Following
+from trioquorum.peer.keeping import keep
+from trioquorum.peer.leading import Leading
+from trioquorum.peer.links import ElectionMesh
+from trioquorum.peer.standalone import lead_alone
+from trioquorum.pipeline.leader import LeaderService
+from trioquorum.pipeline.learner import LearnerService, SendPackets
+from trioquorum.pipeline.service import Service, Terms
+from trioquorum.pipeline.stats import ServerStats
+from trioquorum.server.clients import ClientPorts, bind_client_ports
+from trioquorum.server.four_letter import Answerer, settings_text
+from trioquorum.storage.database import Database
+from trioquorum.storage.disk import Disk, RealDisk
+from trioquorum.storage.epochs import Epochs
+from trioquorum.transport import Address, Transports
+from trioquorum.tree.sessions import SessionIds
+from trioquorum.wire.election import PeerState
+from trioquorum.zab.election import Election, Vote
+from trioquorum.zab.leader import Leader
+
+DATA_FOLDER = "version-2"
+
+
+class Surroundings(msgspec.Struct, kw_only=True):
+    """What a peer touches of the world; tests and the simulator pass their own.
+
+    ``disks`` are the folder of snapshots and epochs and the folder of logs (they may be the same); without them the
+    real folders of the configuration are used.
+    """
+
+    transports: Transports = msgspec.field(default_factory=Transports)
+    rng: random.Random = msgspec.field(default_factory=fresh_random)
+    wall_ms: Callable[[], int] = wall_clock_ms
+    disks: tuple[Disk, Disk] | None = None
+
+
+async def serve(
+    config: ServerConfig,
+    events: Events,
+    surroundings: Surroundings | None = None,
+    *,
+    task_status: trio.TaskStatus[list[Address]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one peer until cancelled; started with the client addresses that are bound.
+
+    Raises:
+        StorageError: the data directory cannot be used, or writing to it failed.
+        OSError: a port cannot be bound; ``filename`` holds the address.
+        InvariantViolation: a safety rule broke, so the peer stopped itself.
+    """
+    around = surroundings or Surroundings()
+    stats = ServerStats()
+    answerer = Answerer(
+        stats=stats,
+        limits=config.limits,
+        events=events,
+        allowed=config.four_letter_words,
+        settings=settings_text(config),
+        clock=trio.current_time,
+    )
+    async with AsyncExitStack() as stack:
+        ports = await stack.enter_async_context(
+            bind_client_ports(config.client_addresses, around.transports, answerer, config.limits, events)
+        )
+        snapshots, logs = around.disks or open_disks(config, stack)
+        db = await Database.load(snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms)
+        epochs = await Epochs.load(snapshots, db.last_zxid)
+        peer = Peer(config, events, around, db, epochs, ports, stats)
+        events.emit(
+            PeerStarted(
+                peer=config.my_id,
+                last_zxid=db.last_zxid,
+                accepted_epoch=epochs.accepted,
+                current_epoch=epochs.current,
+            )
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(peer.log.run)
+                task_status.started(ports.addresses)
+                await peer.run()
+        finally:
+            events.emit(PeerStopped(peer=config.my_id))
+
+
+class Peer:
+    """What outlives roles, and what roles use of it."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        events: Events,
+        around: Surroundings,
+        db: Database,
+        epochs: Epochs,
+        ports: ClientPorts,
+        stats: ServerStats,
+    ) -> None:
+        self.config = config
+        self.events = events
+        self.transports = around.transports
+        self.db = db
+        self.log = db.log
+        self.epochs = epochs
+        self.stats = stats
+        self.quorum_config = config.quorum_config()
+        self.session_ids = SessionIds(config.my_id, around.wall_ms())
+        self.terms = Terms(
+            server_id=config.my_id,
+            tick_time_ms=config.tick_time_ms,
+            session_timeout_ms_min=config.min_session_timeout_ms,
+            session_timeout_ms_max=config.max_session_timeout_ms,
+            limits=config.limits,
+            clock=trio.current_time,
+            wall_ms=around.wall_ms,
+        )
+        self._rng = around.rng
+        self._ports = ports
+        self._state = "starting"
+        self._elections: Elections | None = None
+
+    async def run(self) -> None:
+        """One role after the other, until cancelled."""
+        if not self.config.peers:
+            self._become("standalone", "no other peers are configured")
+            await lead_alone(self)
+            return
+        mesh = ElectionMesh(
+            self.config.my_id,
+            {spec.id: spec.election for spec in self.config.peers if spec.id != self.config.my_id},
+            next(spec.election for spec in self.config.peers if spec.id == self.config.my_id),
+            self.transports,
+            self.config.limits,
+            self.events,
+            self.config.connect_timeout_ms,
+            self._rng,
+        )
+        machine = Election(
+            self.config.my_id,
+            self.quorum_config,
+            settle_ms=self.config.election_settle_ms,
+            resend_ms_min=self.config.election_resend_ms_min,
+            resend_ms_max=self.config.election_resend_ms_max,
+        )
+        self._elections = elections = Elections(machine, mesh, self.events)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(mesh.run)
+            await nursery.start(elections.run)
+            reason = "the peer starts"
+            while True:
+                reason = await self._one_role(elections, reason)
+
+    async def _one_role(self, elections: Elections, reason: str) -> str:
+        """LOOKING, then the role the election gave; why it ended."""
+        self._become("looking", reason)
+        state, vote = await self._look(elections)
+        role = self._role(state, vote)
+        self._become(state.name.lower(), f"peer {vote.leader} was elected")
+        ended = "the role ended"
+        try:
+            await role.run()
+        except* (RoleEnded, LinkClosed, PeerProtocolError) as group:
+            ended = _first(group)
+        finally:
+            # The next vote counts what is in the log, committed or not (ZOOKEEPER-2845), so nothing may be under way.
+            with trio.CancelScope(shield=True):
+                await self.log.drained()
+            self.log.on_flushed = _ignore
+            self.db.fast_forward()
+        return ended
+
+    async def _look(self, elections: Elections) -> tuple[PeerState, Vote]:
+        """Elect, while clients hear that this peer does not serve."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ports.serve, None)
+            result = await elections.look(zxid=self.db.last_zxid, peer_epoch=self.epochs.current)
+            nursery.cancel_scope.cancel(reason="the election ended")
+        return result
+
+    def _role(self, state: PeerState, vote: Vote) -> Leading | Following:
+        if state is PeerState.LEADING:
+            return Leading(self)
+        return Following(self, vote.leader, observer=state is PeerState.OBSERVING)
+
+    def _become(self, state: str, reason: str) -> None:
+        old, self._state = self._state, state
+        self.events.emit(StateChanged(old=old, new=state, reason=reason))
+
+    # What roles use
+
+    def established(self, epoch: int) -> None:
+        """The role holds in ``epoch``: late joiners are told so (quorum-protocol §5.2.11)."""
+        if self._elections is not None:
+            self._elections.set_peer_epoch(epoch)
+
+    def leader_service(self, machine: Leader, first_zxid: int, *, standalone: bool) -> LeaderService:
+        """The service of a new leader."""
+        return LeaderService(
+            self.db,
+            self.terms,
+            self.session_ids,
+            self.stats,
+            self.events,
+            machine=machine,
+            first_zxid=first_zxid,
+            standalone=standalone,
+        )
+
+    def learner_service(self, *, observer: bool, send: SendPackets) -> LearnerService:
+        """The service of a new follower or observer."""
+        return LearnerService(
+            self.db, self.terms, self.session_ids, self.stats, self.events, observer=observer, send=send
+        )
+
+    async def serve_clients(self, service: Service | None) -> None:
+        """Let clients in, for as long as the role lasts."""
+        await self._ports.serve(service)
+
+    async def keep_snapshots(self) -> None:
+        """Take snapshots when enough was logged, and remove what recovery no longer needs; while the role serves."""
+        await keep(self.db, self.config, self._rng)
+
+
+def open_disks(config: ServerConfig, stack: AsyncExitStack) -> tuple[Disk, Disk]:
+    """The real folders of a configuration, locked until ``stack`` ends.
+
+    Raises:
+        StorageError: one cannot be used.
+    """
+    disks = []
+    for folder in dict.fromkeys((config.data_dir / DATA_FOLDER, config.data_log_dir / DATA_FOLDER)):
+        disk = RealDisk(folder, force_sync=config.force_sync, preallocate_bytes=config.log_preallocate_bytes)
+        disks.append(stack.enter_context(disk))
+    return disks[0], disks[-1]
+
+
+def _ignore(zxid: int) -> None:
+    """Nobody waits for flushes between roles."""
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

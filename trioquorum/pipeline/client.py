@@ -1,0 +1,93 @@
+"""One client's connection as the pipeline sees it: a session, its unanswered requests and an outbox."""
+
+from collections import deque
+from typing import Protocol
+
+from trioquorum.wire.client import event_frame
+
+
+class Driver(Protocol):
+    """What moves a client's bytes (server/): told when there is something to do, never awaited."""
+
+    def output_ready(self, client: "Client") -> None:
+        """``client.outbox`` has frames, or ``client.closing`` was set."""
+
+    def resume(self, client: "Client") -> None:
+        """``client.held`` was cleared: parse what was kept back and read on."""
+
+
+class Client:
+    """State shared by the connection, which feeds it, and the role's service, which answers.
+
+    ``waiting`` holds this session's requests from its oldest unanswered write on; a read behind it waits, a read with
+    nothing in front is answered at once (client-protocol §20.1).
+    """
+
+    __slots__ = (
+        "address",
+        "auth",
+        "closing",
+        "driver",
+        "held",
+        "last_op",
+        "last_xid",
+        "last_zxid",
+        "outbox",
+        "outbox_bytes",
+        "password",
+        "read_only",
+        "received",
+        "sent",
+        "session",
+        "since",
+        "timeout_ms",
+        "waiting",
+    )
+
+    def __init__(self, driver: Driver, address: str, auth: list[tuple[str, str]], since: float) -> None:
+        self.driver = driver
+        self.address = address
+        self.auth = auth
+        self.since = since
+        self.session = 0
+        self.timeout_ms = 0
+        self.password = b""
+        self.read_only: bool | None = None
+        self.waiting: deque[tuple[int, int, bytes, float]] = deque()
+        self.outbox: list[bytes] = []
+        self.outbox_bytes = 0
+        self.held = False
+        self.closing = False
+        self.received = 0
+        self.sent = 0
+        self.last_op = 0
+        self.last_xid = 0
+        self.last_zxid = 0
+
+    def send(self, frame: bytes) -> None:
+        """Put a frame into the outbox; the driver sends it when this wake-up's work is done."""
+        if not self.outbox:
+            self.driver.output_ready(self)
+        self.outbox.append(frame)
+        self.outbox_bytes += len(frame)
+        self.sent += 1
+
+    def notify(self, event_type: int, path: str, zxid: int) -> None:
+        """A watch fired: its event leaves before any later reply."""
+        self.send(event_frame(event_type, path, zxid))
+
+    def close(self) -> None:
+        """Close the connection behind what is in the outbox."""
+        if not self.closing:
+            self.closing = True
+            self.driver.output_ready(self)
+
+    def hold(self) -> None:
+        """Stop reading requests from this client until ``release``."""
+        self.held = True
+
+    def release(self) -> None:
+        """Read on."""
+        if self.held:
+            self.held = False
+            self.driver.resume(self)

@@ -1,0 +1,212 @@
+"""The service of a leader, and of a standalone peer, which is a leader that needs nobody's acknowledgement.
+
+One wake-up's writes are prepared one by one against tree and pending changes, then leave together: one PROPOSAL frame
+for all learners, one append to the log. Proposals leave before the leader's own flush, and the leader does not wait
+for its own disk when a quorum of others has acknowledged.
+"""
+
+from typing import Protocol
+
+from trioquorum.errors import RoleEnded
+from trioquorum.events import Committed, Events, Proposed, SessionExpired
+from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.service import Service, Terms
+from trioquorum.pipeline.stats import ServerStats
+from trioquorum.storage.database import Database
+from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
+from trioquorum.tree.sessions import SessionIds, SessionTracker
+from trioquorum.wire.ops import Op
+from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets
+from trioquorum.wire.txn import Txn
+from trioquorum.zab.leader import Leader, Proposal
+
+FRAME_BYTES = 4 << 20
+COUNTER_MAX = 0xFFFFFFFF
+
+
+class Outbox(Protocol):
+    """Where a learner's frames are queued."""
+
+    def put(self, frame: bytes) -> None:
+        """Queue one encoded frame; never waits."""
+
+
+class LeaderService(Service):
+    """Prepares, proposes, commits and answers."""
+
+    def __init__(
+        self,
+        db: Database,
+        terms: Terms,
+        ids: SessionIds,
+        stats: ServerStats,
+        events: Events,
+        *,
+        machine: Leader,
+        first_zxid: int,
+        standalone: bool,
+    ) -> None:
+        """``first_zxid`` is the last zxid before the first proposal: (epoch, 0), or the last one of a standalone."""
+        super().__init__(db, terms, ids, stats, events)
+        self.mode = "standalone" if standalone else "leader"
+        self.followers: dict[int, Outbox] = {}
+        self.observers: dict[int, Outbox] = {}
+        self.last_proposed = first_zxid
+        self.tracker = SessionTracker(terms.tick_time_ms)
+        now_ms = self._now_ms()
+        for session, timeout_ms in db.tree.sessions.items():
+            # A new leader has not heard of anybody yet: every session gets its full timeout (§17.5).
+            self.tracker.add(session, timeout_ms, now_ms)
+        self._prep = Prep(db.tree, self.tracker, PrepOptions())
+        self.machine = machine
+        self._batch: list[tuple[int, bytes, Txn]] = []
+        self._batch_time_ms = 0
+
+    def _now_ms(self) -> int:
+        return int(self.terms.clock() * 1000)
+
+    # Writes
+
+    def submit(self, request: WriteRequest) -> None:
+        """Give a write its zxid and its place in the batch; failures are transactions too (client-protocol §8.1).
+
+        Raises:
+            RoleEnded: the epoch has no zxid left (ZOOKEEPER-1277).
+        """
+        if self.last_proposed & COUNTER_MAX >= COUNTER_MAX - 1:
+            self.pass_on()
+            raise RoleEnded("the counter of this epoch is used up: a new epoch begins")
+        self.last_proposed = zxid = self.last_proposed + 1
+        if not self._batch:
+            self._batch_time_ms = self.terms.wall_ms()
+        if request.op == Op.CREATE_SESSION and len(request.body) >= 4:
+            timeout_ms = int.from_bytes(request.body[:4], "big", signed=True)
+            self.tracker.add(request.session, timeout_ms, self._now_ms())
+            self.tracker.set_owner(request.session, request.owner)
+        txn = self._prep.prepare(request, zxid, self._batch_time_ms)
+        self._batch.append((zxid, txn.encode(), txn))
+
+    def pass_on(self) -> None:
+        """Propose the batch: to the machine, to every learner, to the log."""
+        batch = self._batch
+        if not batch:
+            return
+        self._batch = []
+        packets: list[QuorumPacket] = []
+        size = 0
+        for zxid, payload, txn in batch:
+            self.machine.propose(zxid, payload, txn)
+            packets.append(QuorumPacket(PacketType.PROPOSAL, zxid, payload))
+            size += len(payload)
+            if size > FRAME_BYTES:
+                self._to_followers(packets)
+                packets, size = [], 0
+        self._to_followers(packets)
+        for zxid, payload, _ in batch:
+            self.db.append(zxid, payload)
+        self.stats.proposed(len(batch[-1][1]))
+        self.events.emit(Proposed(first_zxid=batch[0][0], last_zxid=batch[-1][0]))
+
+    def _to_followers(self, packets: list[QuorumPacket]) -> None:
+        if packets and self.followers:
+            frame = encode_packets(packets)
+            for outbox in self.followers.values():
+                outbox.put(frame)
+
+    # Acknowledgements and commits
+
+    def logged(self, zxid: int) -> None:
+        """The leader's own log holds everything up to ``zxid``."""
+        self.ack(self.machine.my_id, zxid)
+        self.flush()
+
+    def ack(self, sid: int, zxid: int) -> None:
+        """A peer's log holds everything up to ``zxid``; commit what a quorum now has."""
+        committed = self.machine.ack(sid, zxid)
+        if committed:
+            self.now = self.terms.clock()
+            self._announce(committed)
+            for proposal in committed:
+                txn = proposal.context
+                assert isinstance(txn, Txn)
+                self.apply(txn, proposal.payload)
+                self._prep.applied(proposal.zxid)
+                if txn.header.type == Op.CLOSE_SESSION:
+                    self.tracker.remove(txn.header.session)
+            self.events.emit(Committed(zxid=committed[-1].zxid))
+            for learner in self.machine.released_syncs():
+                self.answer_sync(learner)
+
+    def _announce(self, committed: list[Proposal]) -> None:
+        """COMMIT to followers (cumulative), INFORM with the whole transactions to observers."""
+        if self.followers:
+            frame = encode_packets([QuorumPacket(PacketType.COMMIT, committed[-1].zxid)])
+            for outbox in self.followers.values():
+                outbox.put(frame)
+        if self.observers:
+            frame = encode_packets([QuorumPacket(PacketType.INFORM, p.zxid, p.payload) for p in committed])
+            for outbox in self.observers.values():
+                outbox.put(frame)
+
+    # Learners
+
+    def forward_to(self, sid: int, outbox: Outbox, *, participant: bool, last_seen_zxid: int) -> None:
+        """Register a learner in one step with queueing what it has not seen (quorum-protocol §10)."""
+        outstanding = self.machine.start_forwarding(sid, last_seen_zxid, participant=participant)
+        packets = [QuorumPacket(PacketType.PROPOSAL, p.zxid, p.payload) for p in outstanding]
+        if packets:
+            outbox.put(encode_packets(packets))
+        (self.followers if participant else self.observers)[sid] = outbox
+
+    def forget(self, sid: int) -> None:
+        """A learner left."""
+        self.followers.pop(sid, None)
+        self.observers.pop(sid, None)
+        self.machine.forget_learner(sid)
+
+    def learner_sync(self, sid: int) -> None:
+        """A learner's client asked for a sync: answered now, or behind the last proposal (§18)."""
+        self.pass_on()
+        if self.machine.sync(sid):
+            self.answer_sync(sid)
+
+    def answer_sync(self, sid: int) -> None:
+        """Tell a learner that its oldest sync is done."""
+        for outbox in (self.followers.get(sid), self.observers.get(sid)):
+            if outbox is not None:
+                outbox.put(encode_packets([QuorumPacket(PacketType.SYNC, 0)]))
+
+    def revalidate(self, session: int, timeout_ms: int, owner: object) -> bool:
+        """Whether a session that a client brings to another peer lives; then that peer owns it."""
+        if not self.tracker.touch(session, self._now_ms(), timeout_ms):
+            return False
+        self.tracker.set_owner(session, owner)
+        return True
+
+    # Sessions
+
+    def validate(self, client: Client) -> None:
+        self.settle(client, valid=self.revalidate(client.session, client.timeout_ms, self.terms.server_id))
+
+    def touch(self, sessions: dict[int, int]) -> None:
+        now_ms = self._now_ms()
+        for session, timeout_ms in sessions.items():
+            self.tracker.touch(session, now_ms, timeout_ms)
+
+    def expire(self) -> None:
+        """Close every session that was not heard of in time (client-protocol §17.3)."""
+        for session in self.tracker.expired(self._now_ms()):
+            self.events.emit(SessionExpired(session=session, timeout_ms=self.tree.sessions.get(session, 0)))
+            self.submit(WriteRequest(session, 0, Op.CLOSE_SESSION, b"", [], LOCAL_OWNER))
+        self.flush()
+
+    def monitor(self) -> dict[str, object]:
+        """Leader's lines of ``mntr``."""
+        if self.mode == "standalone":
+            return {}
+        return {
+            "learners": len(self.followers) + len(self.observers),
+            "synced_followers": len(self.followers),
+            "synced_observers": len(self.observers),
+            "quorum_size": len(self.machine.config.voters),
+        }

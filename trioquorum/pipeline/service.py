@@ -1,0 +1,268 @@
+"""What every role does for clients: sessions, per-session order, reads, and replies to committed writes.
+
+One ``Service`` lives as long as one role. Drivers feed it (``request``), the role commits through it (``apply``), and
+``flush`` ends every wake-up: it sends what the whole batch produced.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from trioquorum.errors import Code, PeerProtocolError, RequestFailed
+from trioquorum.events import Events, SessionClosed, SessionCreated
+from trioquorum.limits import Limits
+from trioquorum.pipeline import local
+from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.replies import reply_body
+from trioquorum.pipeline.stats import ServerStats
+from trioquorum.storage.database import Database
+from trioquorum.tree.prep import WriteRequest
+from trioquorum.tree.sessions import SessionIds
+from trioquorum.wire.client import REQUEST_HEADER, encode_connect_response, frame, reply, session_password
+from trioquorum.wire.ops import Op, Xid
+from trioquorum.wire.records import ConnectRequest, ConnectResponse
+from trioquorum.wire.txn import ErrorTxn, Txn
+
+WRITES = frozenset(
+    {
+        Op.CREATE,
+        Op.CREATE2,
+        Op.CREATE_CONTAINER,
+        Op.CREATE_TTL,
+        Op.DELETE,
+        Op.DELETE_CONTAINER,
+        Op.SET_DATA,
+        Op.SET_ACL,
+        Op.MULTI,
+        Op.RECONFIG,
+        Op.CLOSE_SESSION,
+    }
+)
+"""Opcodes that go through the leader and come back as transactions."""
+
+NO_PASSWORD = bytes(16)
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service grants its clients, and the clocks it reads."""
+
+    server_id: int
+    tick_time_ms: int
+    session_timeout_ms_min: int
+    session_timeout_ms_max: int
+    limits: Limits
+    clock: Callable[[], float]
+    wall_ms: Callable[[], int]
+
+
+class Service:
+    """Base of the leader's and the learner's service."""
+
+    mode = "standalone"
+
+    def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
+        self.db = db
+        self.tree = db.tree
+        self.terms = terms
+        self.stats = stats
+        self.events = events
+        self.clients: dict[int, Client] = {}
+        self.connecting: dict[int, Client] = {}
+        self.outputs: list[Callable[[], None]] = []
+        self.inflight = 0
+        self.now = terms.clock()
+        self._ids = ids
+        self._held: deque[Client] = deque()
+        self._touched: dict[int, int] = {}
+
+    # What a role adds
+
+    def submit(self, request: WriteRequest) -> None:
+        """Put a local write on its way to the leader's prep stage."""
+        raise TypeError(f"{type(self).__name__} takes no writes")
+
+    def submit_sync(self, client: Client, xid: int, payload: bytes) -> bool:
+        """Start a sync; false if it may be answered like a read."""
+        del client, xid, payload
+        return False
+
+    def validate(self, client: Client) -> None:
+        """Find out whether the session of a reconnecting client lives; ends in ``settle``."""
+        raise TypeError(f"{type(self).__name__} validates no sessions")
+
+    def touch(self, sessions: dict[int, int]) -> None:
+        """These sessions (id → timeout in ms) were heard of in this wake-up."""
+
+    def monitor(self) -> dict[str, object]:
+        """The role's own lines of ``mntr``."""
+        return {}
+
+    def pass_on(self) -> None:
+        """Send this wake-up's batch of writes on its way."""
+
+    def flush(self) -> None:
+        """End of a wake-up: let go of what was held back, pass the batch on, send the replies."""
+        if self._touched:
+            self.touch(self._touched)
+            self._touched.clear()
+        while self._held and self.inflight < self.terms.limits.client_requests_inflight_max:
+            self._held.popleft().release()
+        self.pass_on()
+        for send in self.outputs:
+            send()
+
+    # Connections
+
+    def heard(self, client: Client) -> None:
+        """A client sent something: its session lives. Called once per wake-up and client."""
+        self.now = self.terms.clock()
+        if client.session:
+            self._touched[client.session] = client.timeout_ms
+
+    def connect(self, client: Client, request: ConnectRequest, read_only: bool | None) -> None:
+        """First frame of a connection (client-protocol §3.3); the answer comes when the session is settled."""
+        if request.last_zxid_seen > self.tree.last_zxid:
+            client.close()  # the client is ahead of this peer: it must ask another one
+            return
+        client.hold()
+        client.read_only = read_only
+        client.timeout_ms = min(
+            max(request.timeout_ms, self.terms.session_timeout_ms_min), self.terms.session_timeout_ms_max
+        )
+        if request.session == 0:
+            client.session = self._ids.next()
+            self.connecting[client.session] = client
+            body = client.timeout_ms.to_bytes(4, "big")
+            self.submit(WriteRequest(client.session, 0, Op.CREATE_SESSION, body, client.auth, self.terms.server_id))
+            return
+        older = self.clients.get(request.session)
+        if older is not None:
+            older.close()
+            self.closed(older)
+        client.session = request.session
+        if request.password == session_password(request.session):
+            self.connecting[client.session] = client
+            self.validate(client)
+        else:
+            self.settle(client, valid=False)
+
+    def settle(self, client: Client, *, valid: bool) -> None:
+        """Answer a ConnectRequest."""
+        self.connecting.pop(client.session, None)
+        if valid:
+            answer = ConnectResponse(0, client.timeout_ms, client.session, session_password(client.session))
+            self.clients[client.session] = client
+            self._touched[client.session] = client.timeout_ms
+        else:
+            answer = ConnectResponse(0, 0, 0, NO_PASSWORD)
+        client.send(frame(encode_connect_response(answer, None if client.read_only is None else False)))
+        if valid:
+            client.release()
+        else:
+            client.session = 0
+            client.close()
+
+    def closed(self, client: Client) -> None:
+        """A connection is gone; its session lives on."""
+        if self.clients.get(client.session) is client:
+            del self.clients[client.session]
+        if self.connecting.get(client.session) is client:
+            del self.connecting[client.session]
+        self.tree.watches.remove_watcher(client)
+        self.inflight -= sum(1 for waiting in client.waiting if waiting[0] in WRITES)
+        client.waiting.clear()
+
+    # Requests
+
+    def request(self, client: Client, payload: bytes) -> None:
+        """One frame of an open session: answered at once, or when its turn comes."""
+        if len(payload) < REQUEST_HEADER.size:
+            client.close()
+            return
+        xid, op = REQUEST_HEADER.unpack_from(payload)
+        client.received += 1
+        client.last_op, client.last_xid = op, xid
+        waiting = client.waiting
+        if op in WRITES:
+            waiting.append((op, xid, payload, self.now))
+            self.inflight += 1
+            if self.inflight > self.terms.limits.client_requests_inflight_max and not client.held:
+                client.hold()
+                self._held.append(client)
+            self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
+        elif op == Op.AUTH:
+            local.authenticate(client, xid, payload)
+        elif op == Op.SYNC and self.submit_sync(client, xid, payload):
+            waiting.append((op, xid, payload, self.now))
+        elif waiting:
+            waiting.append((op, xid, payload, self.now))
+        else:
+            self._answer(client, op, xid, payload)
+
+    def _answer(self, client: Client, op: int, xid: int, payload: bytes) -> None:
+        """Answer a request that needs only this peer's tree."""
+        answer = local.ANSWERS.get(op)
+        if answer is None:
+            client.send(reply(xid, 0, Code.UNIMPLEMENTED))
+            client.close()
+            return
+        try:
+            body = answer(self.tree, client, payload)
+        except RequestFailed as failure:
+            client.send(reply(xid, self.tree.last_zxid, failure.code))
+        except PeerProtocolError:
+            client.send(reply(xid, self.tree.last_zxid, Code.MARSHALLINGERROR))
+        else:
+            client.send(reply(Xid.PING if op == Op.PING else xid, self.tree.last_zxid, 0, body))
+
+    def _drain(self, client: Client) -> None:
+        """Answer what stood behind a write that is done, up to the next write or sync under way."""
+        waiting = client.waiting
+        while waiting and not client.closing:
+            op, xid, payload, since = waiting[0]
+            if op in WRITES or (op == Op.SYNC and self.syncs_wait):
+                return
+            waiting.popleft()
+            self._answer(client, op, xid, payload)
+            self.stats.answered((self.now - since) * 1000)
+
+    syncs_wait = False
+    """Whether a waiting sync is completed by the leader (learners) or by its turn alone (leader)."""
+
+    # Commits
+
+    def apply(self, txn: Txn, payload: bytes) -> None:
+        """Apply the next committed transaction and answer whoever asked for it on this peer."""
+        applied = self.db.apply(txn, payload)
+        header = txn.header
+        session = header.session
+        if header.type == Op.CREATE_SESSION:
+            self.events.emit(SessionCreated(session=session, timeout_ms=self.tree.sessions[session]))
+            client = self.connecting.get(session)
+            if client is not None:
+                self.settle(client, valid=True)
+            return
+        client = self.clients.get(session)
+        if client is not None and client.waiting:
+            op, xid, _, since = client.waiting[0]
+            if xid == header.cxid and op in WRITES:
+                client.waiting.popleft()
+                self.inflight -= 1
+                client.last_zxid = header.zxid
+                self.stats.answered((self.now - since) * 1000)
+                if type(txn.record) is ErrorTxn and txn.record.err == Code.SESSIONMOVED:
+                    client.close()
+                else:
+                    err, body = reply_body(op, applied)
+                    client.send(reply(xid, header.zxid, err, body))
+                    self._drain(client)
+        if header.type == Op.CLOSE_SESSION:
+            self._session_closed(session)
+
+    def _session_closed(self, session: int) -> None:
+        self.events.emit(SessionClosed(session=session))
+        client = self.clients.get(session) or self.connecting.get(session)
+        if client is not None:
+            client.close()
+            self.closed(client)

@@ -1,0 +1,1 @@
+"""The client side on Trio: ports, connections, four-letter words."""

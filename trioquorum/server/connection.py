@@ -1,0 +1,113 @@
+"""A client connection, sans I/O: bytes in, frames to the role's service, bytes out.
+
+Two drivers serve it: the port task with its nested epoll for plain sockets (``port``), and a task of its own for
+everything else (``links``).
+"""
+
+from collections.abc import Callable
+
+from trioquorum.errors import PeerProtocolError
+from trioquorum.events import ClientRefused
+from trioquorum.pipeline.client import Client, Driver
+from trioquorum.pipeline.service import Service
+from trioquorum.server.four_letter import WORDS, Answerer
+from trioquorum.wire.client import decode_connect
+from trioquorum.wire.framing import FrameSplitter
+
+_TELNET_CLOSE = b"\xff\xf4\xff\xfd"
+
+
+class Connection(Client):
+    """``feed`` what arrived; take ``outbox`` and ``closing`` when the driver is told of output."""
+
+    __slots__ = ("_answerer", "_frames", "_kept", "_new", "_service", "ip")
+
+    def __init__(
+        self, driver: Driver, address: str, ip: str, service: Service | None, answerer: Answerer, since: float
+    ) -> None:
+        super().__init__(driver, address, [("ip", ip)] if ip else [], since)
+        self.ip = ip
+        self._service = service
+        self._answerer = answerer
+        self._frames = FrameSplitter(answerer.limits.client_frame_bytes_max)
+        self._kept: list[bytes] = []
+        self._new = True
+
+    @property
+    def new(self) -> bool:
+        """No session was asked for yet."""
+        return self._new
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client: every complete request goes to the service; a bad frame closes the connection."""
+        if self.closing:
+            return
+        if self._service is not None:
+            self._service.heard(self)
+        if self._new and self._four_letter(self._frames.pending + data):
+            return
+        try:
+            frames = self._frames.feed(data)
+        except PeerProtocolError as error:
+            self._refuse(str(error))
+            return
+        self._take(frames)
+
+    def resume(self) -> None:
+        """The hold is over: parse what was kept back."""
+        kept, self._kept = self._kept, []
+        self._take(kept)
+
+    def lost(self) -> None:
+        """The connection is gone; the driver calls this exactly once."""
+        self.closing = True
+        self._answerer.stats.received += self.received
+        self._answerer.stats.sent += self.sent
+        if self._service is not None:
+            self._service.closed(self)
+
+    def _take(self, frames: list[bytes]) -> None:
+        for index, payload in enumerate(frames):
+            if self.closing:
+                return
+            if self.held:
+                self._kept += frames[index:]
+                return
+            if self._new:
+                self._connect(payload)
+            elif self._service is not None:
+                self._service.request(self, payload)
+
+    def _connect(self, payload: bytes) -> None:
+        if self._service is None:
+            self._refuse("this peer does not serve now")
+            return
+        try:
+            request, read_only = decode_connect(payload)
+        except PeerProtocolError as error:
+            self._refuse(str(error))
+            return
+        self._new = False
+        self._service.connect(self, request, read_only)
+
+    def _four_letter(self, start: bytes) -> bool:
+        """Answer a four-letter word; true if the connection is no client's."""
+        if len(start) < 4:
+            return False
+        word = start[:4]
+        if word in WORDS:
+            self.send(self._answerer.answer(word.decode(), self._service))
+            self.close()
+            return True
+        if word == _TELNET_CLOSE:
+            self.close()
+            return True
+        return False
+
+    def _refuse(self, reason: str) -> None:
+        self._answerer.stats.frames_refused += 1
+        self._answerer.events.emit(ClientRefused(address=self.address, reason=reason))
+        self.close()
+
+
+ConnectionFactory = Callable[[Driver, str, str, float], Connection]

@@ -1,0 +1,217 @@
+"""One task for all plain client sockets of a port: a nested epoll, a batch per wake-up (spec: performance §2).
+
+A Trio task wake-up costs as much as ten requests, so the task waits for the epoll's own descriptor, reads every ready
+socket, lets the service finish the whole batch, then sends once per connection. Cancelling the task closes all its
+connections; the listening socket belongs to the caller and stays bound.
+"""
+
+import errno
+import os
+import select
+import socket
+from collections import Counter
+from typing import Final
+
+import trio
+
+from trioquorum.events import ClientRefused, Events
+from trioquorum.limits import Limits
+from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.service import Service
+from trioquorum.server.connection import Connection
+from trioquorum.server.four_letter import Answerer
+
+RECEIVE_BYTES: Final = 256 << 10
+ACCEPTS_PER_WAKE_UP: Final = 64
+HOLD_LOOP_S: Final = 0.001
+SWEEP_S: Final = 1.0
+_GONE = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO})
+
+
+class SocketClient(Connection):
+    """A connection over a plain non-blocking socket."""
+
+    __slots__ = ("interest", "port", "sock", "unsent")
+
+    port: "Port"
+    sock: socket.socket
+    interest: int
+    unsent: bytes
+
+
+class Port:
+    """All clients of one listening socket while one role lasts. It is the ``Driver`` of its connections."""
+
+    def __init__(
+        self, listener: socket.socket, service: Service | None, answerer: Answerer, limits: Limits, events: Events
+    ) -> None:
+        self._listener = listener
+        self._service = service
+        self._answerer = answerer
+        self._limits = limits
+        self._events = events
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, SocketClient] = {}
+        self._per_ip: Counter[str] = Counter()
+        self._dirty: list[SocketClient] = []
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        self._answerer.connections.append(self._by_fd)
+        if self._service is not None:
+            self._service.outputs.append(self.flush)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sweep)
+                while True:
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    self._work()
+        finally:
+            for client in list(self._by_fd.values()):
+                self._drop(client)
+            if self._service is not None:
+                self._service.outputs.remove(self.flush)
+            self._answerer.connections.remove(self._by_fd)
+            self._epoll.close()
+
+    def _work(self) -> None:
+        """Rounds of epoll, requests, commits and sends while there is work, at most about a millisecond."""
+        until = trio.current_time() + HOLD_LOOP_S
+        while ready := self._epoll.poll(0):
+            for fd, mask in ready:
+                client = self._by_fd.get(fd)
+                if client is not None:
+                    self._ready(client, mask)
+                elif fd == self._listener.fileno():
+                    self._accept()
+            if self._service is not None:
+                self._service.flush()
+            else:
+                self.flush()
+            if trio.current_time() >= until:
+                return
+
+    def _ready(self, client: SocketClient, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            self._send(client)
+        if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and client.sock.fileno() >= 0:
+            try:
+                data = client.sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                client.feed(data)
+            else:
+                self._drop(client)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKE_UP):
+            try:
+                sock, address = self._listener.accept()
+            except OSError as error:
+                if error.errno not in _GONE:
+                    # Out of descriptors or memory: let the backlog wait until the next sweep.
+                    self._events.emit(ClientRefused(address="?", reason=os.strerror(error.errno or 0)))
+                    self._epoll.modify(self._listener.fileno(), 0)
+                return
+            self._admit(sock, address)
+
+    def _admit(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        ip = address[0]
+        limit, total = self._limits.connections_per_ip_max, self._limits.connections_max
+        if (limit and self._per_ip[ip] >= limit) or (total and len(self._by_fd) >= total):
+            self._answerer.stats.connections_refused += 1
+            self._events.emit(ClientRefused(address=f"{ip}:{address[1]}", reason="too many connections"))
+            sock.close()
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        now = trio.current_time()
+        client = SocketClient(self, f"{ip}:{address[1]}", ip, self._service, self._answerer, now)
+        client.port, client.sock, client.unsent = self, sock, b""
+        client.interest = select.EPOLLIN
+        self._by_fd[sock.fileno()] = client
+        self._per_ip[ip] += 1
+        self._answerer.stats.connections_made += 1
+        self._epoll.register(sock.fileno(), client.interest)
+
+    def output_ready(self, client: Client) -> None:
+        """``Driver``: remember to send at the end of the wake-up."""
+        assert isinstance(client, SocketClient)
+        self._dirty.append(client)
+
+    def resume(self, client: Client) -> None:
+        """``Driver``: the service reads from this client again."""
+        assert isinstance(client, SocketClient)
+        client.resume()
+        self._set_interest(client)
+
+    def flush(self) -> None:
+        """Send what the batch produced; every wake-up that may have answered a client ends with this."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, []
+            for client in dirty:
+                self._send(client)
+
+    def _send(self, client: SocketClient) -> None:
+        sock = client.sock
+        if sock.fileno() < 0:
+            return
+        data = client.unsent + b"".join(client.outbox) if client.unsent else b"".join(client.outbox)
+        client.outbox.clear()
+        client.unsent = b""
+        if data:
+            try:
+                sent = sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._drop(client)
+                return
+            if sent < len(data):
+                client.unsent = data[sent:]
+        client.outbox_bytes = len(client.unsent)
+        if client.outbox_bytes > self._limits.client_outbox_bytes_cut:
+            self._events.emit(ClientRefused(address=client.address, reason="does not read its replies"))
+            self._drop(client)
+        elif client.closing and not client.unsent:
+            self._drop(client)
+        else:
+            self._set_interest(client)
+
+    def _set_interest(self, client: SocketClient) -> None:
+        """Read unless held or too far behind with its replies; watch for room while output is left."""
+        behind = client.outbox_bytes > self._limits.client_outbox_bytes_max
+        interest = 0 if client.held or client.closing or behind else select.EPOLLIN
+        if client.unsent:
+            interest |= select.EPOLLOUT
+        if interest != client.interest and client.sock.fileno() >= 0:
+            client.interest = interest
+            self._epoll.modify(client.sock.fileno(), interest)
+
+    def _drop(self, client: SocketClient) -> None:
+        fd = client.sock.fileno()
+        if fd < 0:
+            return
+        self._epoll.unregister(fd)
+        del self._by_fd[fd]
+        self._per_ip[client.ip] -= 1
+        if not self._per_ip[client.ip]:
+            del self._per_ip[client.ip]
+        client.sock.close()
+        client.lost()
+
+    async def _sweep(self) -> None:
+        """Drop who never asked for a session or does not take its last replies; accept again after a shortage."""
+        closing: set[SocketClient] = set()
+        while True:
+            await trio.sleep(SWEEP_S)
+            oldest = trio.current_time() - self._limits.client_sessionless_ms / 1000
+            for client in list(self._by_fd.values()):
+                if client in closing or (client.new and client.since < oldest):
+                    self._drop(client)
+            closing = {client for client in self._by_fd.values() if client.closing}
+            self._epoll.modify(self._listener.fileno(), select.EPOLLIN)

@@ -1,0 +1,307 @@
+"""The database of a peer: the tree, the files it is made of, and what is logged but not yet applied. Outlives roles."""
+
+from collections import deque
+from collections.abc import AsyncIterable, Sequence
+from typing import Final, Self
+
+import trio
+
+from trioquorum.errors import CorruptLog, CorruptSnapshot, PeerProtocolError, RoleEnded, StorageError
+from trioquorum.events import DatabaseLoaded, DigestMismatch, Events, LogUnusable
+from trioquorum.invariants import invariant
+from trioquorum.limits import Limits
+from trioquorum.storage import retention, snapshots
+from trioquorum.storage.disk import Disk
+from trioquorum.storage.log_reader import COUNTER_MASK, Record
+from trioquorum.storage.log_writer import LogWriter
+from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
+from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
+from trioquorum.storage.txn_log import TxnLog
+from trioquorum.tree.apply import Applied
+from trioquorum.tree.digest import VERSION, WRAP
+from trioquorum.tree.nodes import DataTree
+from trioquorum.wire.txn import Txn, decode_txn
+
+REPLAY_TXNS_PER_CHECKPOINT: Final = 128
+RECEIVE_BYTES: Final = 32 << 10
+
+_START_AFRESH: Final = "move this peer's data away and let it take everything from the others"
+
+
+class CommittedLog:
+    """The last committed transactions in memory, for learners that are only a little behind."""
+
+    def __init__(self, txns_max: int) -> None:
+        self._records: deque[Record] = deque(maxlen=txns_max)
+
+    def add(self, zxid: int, payload: bytes) -> None:
+        """Take the next one; a hole would be served to others (ZOOKEEPER-4925)."""
+        records = self._records
+        if records:
+            last = records[-1][0]
+            invariant(
+                zxid == last + 1 or zxid >> 32 > last >> 32, "the committed log has no hole", zxid=zxid, last=last
+            )
+        records.append((zxid, payload))
+
+    def records(self) -> Sequence[Record]:
+        """(zxid, payload), oldest first; valid until the next ``add``."""
+        return self._records
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._records.clear()
+
+
+class Database:
+    """``tree`` is what is applied, ``log`` the only writer of the log, ``committed_log`` the newest applied payloads.
+
+    The driver appends, and applies in the same order what was committed; ``fast_forward`` closes the difference when
+    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other.
+    """
+
+    def __init__(self, disk: Disk, txn_log: TxnLog, log: LogWriter, limits: Limits, events: Events) -> None:
+        self.tree = DataTree()
+        self.log = log
+        self.committed_log = CommittedLog(limits.committed_log_txns_max)
+        self.digest_mismatches = 0
+        self._disk = disk
+        self._txn_log = txn_log
+        self._events = events
+        self._chunk_bytes = limits.snapshot_chunk_bytes
+        self._unapplied: deque[Record] = deque()
+        self._digest: SnapshotDigest | None = None
+        self._exact = True
+        self._files = trio.Lock()
+
+    @classmethod
+    async def load(cls, disk: Disk, log_disk: Disk, limits: Limits, events: Events, *, slow_flush_ms: int) -> Self:
+        """Read snapshot and log (disk-format §5) of the directories of snapshots and of logs, which may be one.
+
+        An empty directory is an empty database, and gets a snapshot that says so. ``slow_flush_ms``: see LogWriter.
+
+        Raises:
+            StorageError: the data is damaged or incomplete. Nothing was changed but a torn tail cut off.
+        """
+        if disk is not log_disk:
+            _refuse(await disk.list(), LOG, "data_dir")
+            _refuse(await log_disk.list(), SNAPSHOT, "data_log_dir")
+        await snapshots.remove_unfinished(disk)
+        txn_log = TxnLog(log_disk, events)
+        await txn_log.recover()
+        db = cls(disk, txn_log, LogWriter(txn_log, limits, events, slow_flush_ms), limits, events)
+        loaded = await snapshots.load_newest(disk, events)
+        if loaded is not None:
+            await db._replay(loaded)
+        elif txn_log.last_zxid:
+            raise StorageError(
+                "there is a log but no snapshot, so the beginning of the data is lost; restore the snapshots, or "
+                f"{_START_AFRESH}"
+            )
+        else:
+            await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
+        return db
+
+    async def _replay(self, loaded: snapshots.Loaded) -> None:
+        """Make ``loaded`` and the log behind it the database.
+
+        Raises:
+            CorruptLog: the log is damaged, or does not lead on from this snapshot.
+        """
+        began = trio.current_time()
+        tree = loaded.tree
+        tree.watches = self.tree.watches
+        self.tree = tree
+        self._digest = loaded.digest if loaded.digest and loaded.digest.zxid >= loaded.zxid else None
+        self._exact = loaded.zxid == 0
+        self.committed_log.clear()
+        self._unapplied.clear()
+        self._check_digest()
+        count = 0
+        async for batch in await self._txn_log.read_after(loaded.zxid):
+            for zxid, payload in batch:
+                try:
+                    self._take(decode_txn(payload), payload)
+                except PeerProtocolError as error:
+                    raise CorruptLog(f"transaction 0x{zxid:x} of the log makes no sense: {error}") from None
+                count += 1
+                if count % REPLAY_TXNS_PER_CHECKPOINT == 0:
+                    await trio.lowlevel.checkpoint()
+        if tree.last_zxid < loaded.skipped:
+            raise CorruptLog(
+                f"the snapshot of 0x{loaded.skipped:x} cannot be used and the log ends at 0x{tree.last_zxid:x}: "
+                f"transactions are lost; restore the snapshot, or {_START_AFRESH}"
+            )
+        self._events.emit(
+            DatabaseLoaded(
+                snapshot_zxid=loaded.zxid,
+                last_zxid=tree.last_zxid,
+                log_txns=count,
+                nodes=len(tree.nodes),
+                duration_ms=int((trio.current_time() - began) * 1000),
+            )
+        )
+
+    @property
+    def last_zxid(self) -> int:
+        """The last applied transaction, or (epoch, 0) of a term that had none yet."""
+        return self.tree.last_zxid
+
+    @property
+    def last_logged(self) -> int:
+        """The last transaction that is in a snapshot or was appended to the log, applied or not."""
+        return max(self.log.last_appended, self.tree.last_zxid)
+
+    # While a role lasts
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Hand a transaction to the log; it counts in the next vote whether it is committed or not."""
+        self.log.append(zxid, payload)
+        self._unapplied.append((zxid, payload))
+
+    def apply(self, txn: Txn, payload: bytes) -> Applied:
+        """Apply the next committed transaction, which was appended before."""
+        zxid = txn.header.zxid
+        logged = self._unapplied.popleft()[0] if self._unapplied else -1
+        invariant(logged == zxid, "commits are applied in the order of the log", committed=zxid, logged=logged)
+        return self._take(txn, payload)
+
+    def _take(self, txn: Txn, payload: bytes) -> Applied:
+        zxid = txn.header.zxid
+        invariant(zxid > self.tree.last_zxid, "transactions are applied once", zxid=zxid, last=self.tree.last_zxid)
+        applied = self.tree.apply(txn)
+        self.committed_log.add(zxid, payload)
+        if self._digest is not None:
+            self._check_digest()
+        elif txn.digest is not None and self._exact and txn.digest.version == VERSION:
+            self._compare(txn.digest.tree_digest & WRAP)
+        return applied
+
+    def _check_digest(self) -> None:
+        """Compare once with the snapshot's digest; until replay comes by there the tree is not exact."""
+        digest = self._digest
+        if digest is not None and self.tree.last_zxid >= digest.zxid:
+            self._digest = None
+            self._exact = True
+            if self.tree.last_zxid == digest.zxid:
+                self._compare(digest.digest)
+
+    def _compare(self, expected: int) -> None:
+        found = self.tree.digest
+        if found != expected:
+            self.digest_mismatches += 1
+            # One difference stays in every later digest.
+            if self.digest_mismatches == 1:
+                self._events.emit(DigestMismatch(zxid=self.tree.last_zxid, expected=expected, found=found))
+
+    def begin_epoch(self, zxid: int) -> None:
+        """The peer leads from ``zxid`` = (epoch, 0) on."""
+        invariant(zxid > self.tree.last_zxid, "epochs grow", new=zxid, last=self.tree.last_zxid)
+        invariant(not self._unapplied, "a leader has applied all of its log", unapplied=len(self._unapplied))
+        self.tree.last_zxid = zxid
+
+    def fast_forward(self) -> None:
+        """Apply what is logged but was not committed when the role ended: the vote counts it (ZOOKEEPER-2845).
+
+        The log must be drained.
+        """
+        while self._unapplied:
+            _, payload = self._unapplied.popleft()
+            self._take(decode_txn(payload), payload)
+
+    # Synchronisation
+
+    async def truncate(self, zxid: int) -> None:
+        """Forget every transaction behind ``zxid``, on disk first (TRUNC).
+
+        Raises:
+            RoleEnded: ``zxid`` itself was never here; what is left is an older, consistent state to join again with.
+            StorageError: it could not be done: the peer stops.
+        """
+        async with self._files:
+            await self.log.drained()
+            loaded = await snapshots.load_newest(self._disk, self._events, zxid)
+            if loaded is None:
+                raise StorageError(
+                    f"the leader's history ends at 0x{zxid:x}, but the oldest snapshot is newer; {_START_AFRESH}"
+                )
+            # The log goes first. A crash behind it leaves a state between both, which was never acknowledged anew.
+            await self.log.truncate(zxid)
+            await snapshots.remove_after(self._disk, zxid)
+            await self._replay(loaded)
+        if self.tree.last_zxid < zxid:
+            if zxid & COUNTER_MASK:
+                raise RoleEnded(f"cannot go back to 0x{zxid:x}: this peer's log ends at 0x{self.tree.last_zxid:x}")
+            self.tree.last_zxid = zxid
+
+    async def replace(self, chunks: AsyncIterable[bytes], zxid: int) -> None:
+        """Take over a leader's snapshot as of ``zxid`` (SNAP), durably; until then the old database stands.
+
+        Raises:
+            PeerProtocolError: what came is no whole snapshot; nothing was changed.
+            StorageError: it could not be written: the peer stops.
+        """
+        tree = DataTree()
+        parser = SnapshotParser(tree, body=True)
+        try:
+            async for chunk in chunks:
+                for at in range(0, len(chunk), RECEIVE_BYTES):
+                    parser.feed(chunk[at : at + RECEIVE_BYTES])
+                    await trio.lowlevel.checkpoint()
+            parser.finish()
+        except CorruptSnapshot as error:
+            raise PeerProtocolError(f"the leader's snapshot is damaged: {error}") from None
+        tree.last_zxid = zxid
+        async with self._files:
+            await self.log.drained()
+            # What this peer has beyond the leader's history must not be replayed on top of the leader's snapshot.
+            # Older files stay: they hold what this peer acknowledged, should this leader never be established.
+            if self.log.last_flushed > zxid:
+                await self.log.truncate(zxid)
+            await snapshots.remove_after(self._disk, zxid)
+            await snapshots.write_snapshot(self._disk, tree, self._events, self._chunk_bytes)
+            await self.log.roll()
+            tree.watches = self.tree.watches
+            self.tree = tree
+            self._digest = None
+            self._exact = False
+            self.committed_log.clear()
+            self._unapplied.clear()
+
+    async def log_sizes(self, zxid: int) -> tuple[int, int]:
+        """Bytes of log from the file that may hold ``zxid`` on, and of the newest snapshot."""
+        return await self._txn_log.size_from(zxid), await snapshots.size_of_newest(self._disk)
+
+    async def read_log(self, zxid: int) -> list[Record]:
+        """The newest durable record at or before ``zxid``, if there is one, and all behind it.
+
+        Empty if the log on disk has a hole there, is damaged, or was removed meanwhile: then only a snapshot helps.
+        """
+        records: list[Record] = []
+        try:
+            async for batch in await self._txn_log.read_from(zxid):
+                records += batch
+        except StorageError as error:
+            self._events.emit(LogUnusable(zxid=zxid, reason=str(error)))
+            records.clear()
+        await trio.lowlevel.checkpoint()
+        return records
+
+    # Keeping
+
+    async def take_snapshot(self) -> None:
+        """Roll the log and write a snapshot while transactions go on."""
+        async with self._files:
+            await self.log.roll()
+            await snapshots.write_snapshot(self._disk, self.tree, self._events, self._chunk_bytes)
+
+    async def purge(self, keep: int) -> None:
+        """Remove what recovery from the newest ``keep`` snapshots does not need."""
+        async with self._files:
+            await retention.purge(self._disk, self._txn_log.disk, keep, self._events)
+
+
+def _refuse(names: Sequence[str], prefix: str, directory: str) -> None:
+    found = sorted_by_zxid(names, prefix)
+    if found:
+        raise StorageError(f"{found[0][1]} lies in {directory}; were data_dir and data_log_dir swapped or changed?")

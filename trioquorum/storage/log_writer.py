@@ -1,0 +1,143 @@
+"""Group commit: the only writer of the log (quorum-protocol §17, sync stage).
+
+Whoever logs queues and goes on; one task takes all that is queued, appends it with one flush, and tells the role.
+While a flush is in flight the next batch gathers, so batches are as large as the disk is slow.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from trioquorum.errors import DiskFailed
+from trioquorum.events import Events, SlowFlush
+from trioquorum.invariants import invariant
+from trioquorum.limits import Limits
+from trioquorum.storage.txn_log import TxnLog
+
+CLOSE_LIMIT_S: Final = 10
+
+
+def _nobody(zxid: int) -> None:
+    del zxid
+
+
+class LogWriter:
+    """Queue in front of a ``TxnLog``. Outlives roles.
+
+    ``on_flushed`` is called with the zxid up to which all is durable; the present role sets it. ``last_appended`` is
+    the zxid of the last transaction that was queued, ``last_flushed`` of the last durable one. ``appended`` and
+    ``appended_bytes`` count what was queued since the start.
+    """
+
+    def __init__(self, log: TxnLog, limits: Limits, events: Events, slow_flush_ms: int) -> None:
+        """A flush that takes longer than ``slow_flush_ms`` is reported; 0 reports none."""
+        self.on_flushed: Callable[[int], None] = _nobody
+        self.last_appended = log.last_zxid
+        self.last_flushed = log.last_zxid
+        self.appended = 0
+        self.appended_bytes = 0
+        self._log = log
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._batch_bytes_max = limits.log_batch_bytes_max
+        self._queue_bytes_max = limits.log_queue_bytes_max
+        self._events = events
+        self._slow_flush_ms = slow_flush_ms
+        self._ended = False
+        self._failed = False
+        self._idle = trio.lowlevel.ParkingLot()
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._file_lock = trio.Lock()
+
+    def append(self, zxid: int, payload: bytes) -> None:
+        """Queue one transaction; never waits. See ``wait_room``."""
+        invariant(zxid > self.last_appended, "the log only grows", zxid=zxid, last=self.last_appended)
+        self.last_appended = zxid
+        self.appended += 1
+        self.appended_bytes += len(payload)
+        self._queue.append(payload)
+        self._queued_bytes += len(payload)
+        if self._idle:
+            self._idle.unpark()
+
+    async def wait_room(self) -> None:
+        """Wait while more than ``log_queue_bytes_max`` is queued; who logs without a bound of its own calls this.
+
+        Raises:
+            DiskFailed: the log failed.
+        """
+        await self._until(lambda: self._queued_bytes <= self._queue_bytes_max)
+
+    async def drained(self) -> None:
+        """Wait until everything that is queued now is durable, or ``run`` was cancelled and nothing more will be.
+
+        Raises:
+            DiskFailed: the log failed.
+        """
+        target = self.last_appended
+        await self._until(lambda: self.last_flushed >= target)
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached() and not self._ended:
+            await self._waiting.park()
+        if self._failed:
+            raise DiskFailed("the log failed before and takes no more")
+        await trio.lowlevel.checkpoint()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Append what is queued, batch by batch, until cancelled.
+
+        Raises:
+            DiskFailed: a write or flush failed. Nothing is written any more: the peer stops.
+        """
+        task_status.started()
+        try:
+            while True:
+                if not self._queue:
+                    await self._idle.park()
+                async with self._file_lock:
+                    await self._append_batch()
+                self._waiting.unpark_all()
+                self.on_flushed(self.last_flushed)
+        except DiskFailed:
+            self._failed = True
+            raise
+        finally:
+            self._ended = True
+            self._waiting.unpark_all()
+            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                await self._log.aclose()
+
+    async def _append_batch(self) -> None:
+        queue = self._queue
+        batch = [queue.popleft()]
+        size = len(batch[0])
+        while queue and size + len(queue[0]) <= self._batch_bytes_max:
+            payload = queue.popleft()
+            size += len(payload)
+            batch.append(payload)
+        began = trio.current_time()
+        await self._log.append(batch)
+        self._queued_bytes -= size
+        self.last_flushed = self._log.last_zxid
+        duration_ms = (trio.current_time() - began) * 1000
+        if duration_ms > self._slow_flush_ms > 0:
+            self._events.emit(SlowFlush(duration_ms=int(duration_ms), size_bytes=size))
+
+    async def roll(self) -> None:
+        """Begin a new file with the next append, as every snapshot asks for."""
+        async with self._file_lock:
+            await self._log.roll()
+
+    async def truncate(self, zxid: int) -> None:
+        """Remove everything behind ``zxid`` from the log, durably; what is queued is written before.
+
+        Raises:
+            CorruptLog, DiskFailed: it could not be done; the peer stops.
+        """
+        await self.drained()
+        async with self._file_lock:
+            await self._log.truncate(zxid)
+        self.last_appended = self.last_flushed = self._log.last_zxid

@@ -1,0 +1,153 @@
+"""A ``Disk`` without a disk, for tests and simulations: no thread, time is Trio's clock."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from trioquorum.errors import DiskFailed, StorageError
+from trioquorum.storage.disk import AppendFile, AtomicFile
+
+FREE_BYTES: Final = 1 << 40
+
+
+class MemoryDisk:
+    """Files as bytes. What a call has not finished when ``crash`` comes is lost; ``flush_latency_s`` is its duration.
+
+    A subclass adds faults by overriding ``flush``, which every change awaits before it takes effect.
+    """
+
+    def __init__(self, files: Mapping[str, bytes] | None = None, *, flush_latency_s: float = 0.0) -> None:
+        self.files = {name: bytearray(data) for name, data in (files or {}).items()}
+        self.flush_latency_s = flush_latency_s
+        self.crashed = False
+        self._in_flight: dict[str, bytes] = {}
+
+    async def flush(self, name: str, size: int) -> None:
+        """Wait as long as making ``size`` bytes of ``name`` durable takes.
+
+        Raises:
+            DiskFailed: it could not be done, or the machine crashed meanwhile.
+        """
+        del size
+        self._check(name)
+        if self.flush_latency_s:
+            await trio.sleep(self.flush_latency_s)
+        else:
+            await trio.lowlevel.checkpoint()
+        self._check(name)
+
+    def crash(self, torn_bytes: int = 0) -> "MemoryDisk":
+        """Power loss: the disk as a restarted machine finds it; this one fails from now on.
+
+        Of each append in flight the first ``torn_bytes`` bytes arrived.
+        """
+        self.crashed = True
+        files = {name: bytes(data) for name, data in self.files.items()}
+        for name, data in self._in_flight.items():
+            files[name] += data[:torn_bytes]
+        return MemoryDisk(files, flush_latency_s=self.flush_latency_s)
+
+    async def list(self) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        return sorted(self.files)
+
+    async def size(self, name: str) -> int:
+        await trio.lowlevel.checkpoint()
+        return len(self._file(name))
+
+    async def read(self, name: str) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return bytes(self._file(name))
+
+    async def read_at(self, name: str, at: int, size: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return bytes(self._file(name)[at : at + size])
+
+    async def write_atomic(self, name: str, data: bytes) -> None:
+        await self.flush(name, len(data))
+        self.files[name] = bytearray(data)
+
+    @asynccontextmanager
+    async def stream_atomic(self, name: str) -> AsyncGenerator[AtomicFile, None]:
+        file = _MemoryStream()
+        yield file
+        await self.flush(name, len(file.data))
+        self.files[name] = file.data
+
+    async def create(self, name: str) -> AppendFile:
+        await self.flush(name, 0)
+        if name in self.files:
+            raise DiskFailed(f"{name} exists")
+        self.files[name] = bytearray()
+        return _MemoryAppendFile(self, name)
+
+    async def open_append(self, name: str, at: int) -> AppendFile:
+        await self.truncate(name, at)
+        return _MemoryAppendFile(self, name)
+
+    async def truncate(self, name: str, size: int) -> None:
+        self._file(name)
+        await self.flush(name, 0)
+        del self._file(name)[size:]
+
+    async def remove(self, name: str) -> None:
+        await self.flush(name, 0)
+        self.files.pop(name, None)
+
+    async def free_bytes(self) -> int:
+        await trio.lowlevel.checkpoint()
+        return FREE_BYTES - sum(map(len, self.files.values()))
+
+    async def append(self, name: str, data: bytes) -> None:
+        """Durable when it returns; only ``AppendFile`` calls this."""
+        self._in_flight[name] = data
+        try:
+            with trio.CancelScope(shield=True):
+                await self.flush(name, len(data))
+            self.files[name] += data
+        finally:
+            del self._in_flight[name]
+
+    def _check(self, name: str) -> None:
+        if self.crashed:
+            raise DiskFailed(f"{name} cannot be written: the machine crashed")
+
+    def _file(self, name: str) -> bytearray:
+        try:
+            return self.files[name]
+        except KeyError:
+            raise StorageError(f"{name} cannot be read: no such file") from None
+
+
+class _MemoryStream:
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self.data += chunk
+
+
+class _MemoryAppendFile:
+    def __init__(self, disk: MemoryDisk, name: str) -> None:
+        self._disk = disk
+        self._name = name
+        self._failed = False
+        self._size = len(disk.files[name])
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    async def append(self, data: bytes) -> None:
+        if self._failed:
+            raise DiskFailed(f"{self._name} failed before and takes no more")
+        self._failed = True
+        await self._disk.append(self._name, data)
+        self._failed = False
+        self._size += len(data)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()

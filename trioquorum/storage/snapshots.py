@@ -1,0 +1,142 @@
+"""The snapshots of a directory: written whole or not at all, the newest good one is loaded (disk-format §4, §5)."""
+
+import zlib
+from typing import Final
+
+import msgspec
+import trio
+
+from trioquorum.errors import CorruptSnapshot, StorageError
+from trioquorum.events import Events, SnapshotSkipped, SnapshotTaken
+from trioquorum.storage.disk import TEMPORARY, Disk
+from trioquorum.storage.names import SNAPSHOT, file_name, sorted_by_zxid
+from trioquorum.storage.snapshot import MAGIC, SnapshotDigest, SnapshotParser, snapshot_chunks
+from trioquorum.tree.nodes import DataTree
+
+CANDIDATES_MAX: Final = 100
+READ_BYTES: Final = 32 << 10
+"""Small enough that parsing a piece full of small nodes holds the loop for about a millisecond."""
+
+GZIP_MAGIC: Final = b"\x1f\x8b"
+SNAPPY_MAGIC: Final = b"\x82SNAPPY\0"
+_TAIL: Final = b"\0\0\0\1/"
+_SIZE_MIN: Final = 10
+_GZIP_WINDOW: Final = 31
+
+
+class Loaded(msgspec.Struct):
+    """A snapshot in memory. ``skipped`` is the newest zxid of those that could not be used, 0 if there are none."""
+
+    tree: DataTree
+    zxid: int
+    digest: SnapshotDigest | None
+    skipped: int
+
+
+async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int) -> int:
+    """Write the tree as of now, durably, while it goes on changing; returns the zxid it is named by.
+
+    Raises:
+        DiskFailed: it could not be written; nothing of it is left.
+    """
+    began = trio.current_time()
+    zxid = tree.last_zxid
+    size = 0
+    async with disk.stream_atomic(file_name(SNAPSHOT, zxid)) as file:
+        for chunk in snapshot_chunks(tree, zxid, chunk_bytes):
+            await file.write(chunk)
+            size += len(chunk)
+    duration_ms = int((trio.current_time() - began) * 1000)
+    events.emit(SnapshotTaken(zxid=zxid, size_bytes=size, duration_ms=duration_ms))
+    return zxid
+
+
+async def load_newest(disk: Disk, events: Events, zxid_max: int | None = None) -> Loaded | None:
+    """The newest snapshot that is whole, not newer than ``zxid_max``; ``None`` if there is no such file.
+
+    Raises:
+        StorageError: there are some, but none can be used.
+    """
+    found = sorted_by_zxid(await disk.list(), SNAPSHOT)
+    candidates = [(zxid, name) for zxid, name in reversed(found) if zxid_max is None or zxid <= zxid_max]
+    skipped = 0
+    for zxid, name in candidates[:CANDIDATES_MAX]:
+        try:
+            tree, digest = await _load(disk, name)
+        except CorruptSnapshot as error:
+            events.emit(SnapshotSkipped(file=name, reason=str(error)))
+            skipped = max(skipped, zxid)
+        else:
+            tree.last_zxid = zxid
+            return Loaded(tree, zxid, digest, skipped)
+    if candidates:
+        raise StorageError(
+            f"none of the {len(candidates)} snapshots can be used; restore one, or move this peer's data away and "
+            "let it take everything from the others"
+        )
+    return None
+
+
+async def _load(disk: Disk, name: str) -> tuple[DataTree, SnapshotDigest | None]:
+    if name.endswith(".snappy"):
+        raise CorruptSnapshot("it is compressed by snappy, which this version does not read")
+    tree = DataTree()
+    parser = SnapshotParser(tree)
+    unzip = zlib.decompressobj(wbits=_GZIP_WINDOW) if name.endswith(".gz") else None
+    at = 0
+    while chunk := await disk.read_at(name, at, READ_BYTES):
+        at += len(chunk)
+        if unzip is None:
+            parser.feed(chunk)
+        else:
+            await _feed_unzipped(parser, unzip, chunk)
+    if unzip is not None and not unzip.eof:
+        raise CorruptSnapshot("it ends too early")
+    parser.finish()
+    return tree, parser.digest
+
+
+async def _feed_unzipped(parser: SnapshotParser, unzip: "zlib._Decompress", chunk: bytes) -> None:
+    while True:
+        try:
+            # A small piece may unpack into a very large one.
+            parser.feed(unzip.decompress(chunk, READ_BYTES))
+        except zlib.error as error:
+            raise CorruptSnapshot(f"it cannot be unpacked: {error}") from None
+        await trio.lowlevel.checkpoint()
+        chunk = unzip.unconsumed_tail
+        if not chunk:
+            return
+
+
+async def looks_whole(disk: Disk, name: str) -> bool:
+    """ZooKeeper's quick check of a snapshot: its first and last bytes."""
+    size = await disk.size(name)
+    if size < _SIZE_MIN:
+        return False
+    start = await disk.read_at(name, 0, len(SNAPPY_MAGIC))
+    if name.endswith(".gz"):
+        return start.startswith(GZIP_MAGIC)
+    if name.endswith(".snappy"):
+        return start == SNAPPY_MAGIC
+    return start.startswith(MAGIC) and await disk.read_at(name, size - len(_TAIL), len(_TAIL)) == _TAIL
+
+
+async def remove_after(disk: Disk, zxid: int) -> None:
+    """Remove snapshots newer than ``zxid``: they hold what was truncated."""
+    for found, name in sorted_by_zxid(await disk.list(), SNAPSHOT):
+        if found > zxid:
+            await disk.remove(name)
+
+
+async def remove_unfinished(disk: Disk) -> None:
+    """Remove what a crash left of a snapshot that was being written."""
+    for name in await disk.list():
+        if name.startswith(f"{TEMPORARY}{SNAPSHOT}."):
+            await disk.remove(name)
+
+
+async def size_of_newest(disk: Disk) -> int:
+    """Bytes of the newest snapshot file, 0 without one."""
+    found = sorted_by_zxid(await disk.list(), SNAPSHOT)
+    return await disk.size(found[-1][1]) if found else 0

@@ -1,0 +1,224 @@
+"""ACLs: who may do what (client-protocol §12)."""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from trioquorum.errors import Code, CorruptSnapshot, RequestFailed
+from trioquorum.wire.ops import Perm
+from trioquorum.wire.records import Acl
+
+Identity = tuple[str, str]
+"""Scheme and id of somebody, as connections and forwarded writes carry them."""
+
+_NOT_PROVEN = frozenset({"world", "ip"})
+
+AclList = tuple[Acl, ...]
+
+OPEN_ACL_ID = -1
+OPEN_ACL: AclList = (Acl(Perm.ALL, "world", "anyone"),)
+OPEN_ACL_LIST = list(OPEN_ACL)
+"""The open ACL as records carry it; whoever decodes one uses this list, so that it is known without a look."""
+OPEN_ACL_BYTES = (1).to_bytes(4) + OPEN_ACL[0].encode()
+"""The open ACL as a vector on the wire."""
+READ_ACL: AclList = (Acl(Perm.READ, "world", "anyone"),)
+
+_Key = tuple[tuple[int, str | None, str | None], ...]
+
+
+def _key(acl: Iterable[Acl]) -> _Key:
+    return tuple([(entry.perms, entry.scheme, entry.id) for entry in acl])
+
+
+_OPEN_KEY = _key(OPEN_ACL)
+
+
+class AclCache:
+    """Every distinct ACL once, by a small id, for as long as a node uses it (disk-format §4).
+
+    Ids are this peer's own and are never given twice, so a snapshot that is written while the tree changes can name
+    an id that its ACL map lacks, but never a wrong one. Id −1 is the open ACL (world:anyone may do all).
+    """
+
+    __slots__ = ("_ids", "_next", "_uses", "by_id")
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, AclList] = {}
+        self._ids: dict[_Key, int] = {}
+        self._uses: dict[int, int] = {}
+        self._next = 1
+
+    def acquire(self, acl: Sequence[Acl] | None) -> int:
+        """The id of this ACL, for one more node; none at all means the open ACL."""
+        if acl is None or acl is OPEN_ACL_LIST:
+            return OPEN_ACL_ID
+        key = _key(acl)
+        if key == _OPEN_KEY:
+            return OPEN_ACL_ID
+        known = self._ids.get(key)
+        if known is None:
+            known = self._next
+            self._next += 1
+            self.by_id[known] = tuple(acl)
+            self._ids[key] = known
+            self._uses[known] = 1
+        else:
+            self._uses[known] += 1
+        return known
+
+    def release(self, acl_id: int) -> None:
+        """One node less has this ACL; the last one takes it along."""
+        uses = self._uses.get(acl_id)
+        if uses is None:
+            return
+        if uses > 1:
+            self._uses[acl_id] = uses - 1
+        else:
+            self._forget(acl_id)
+
+    def get(self, acl_id: int) -> AclList:
+        """The ACL with this id.
+
+        Raises:
+            CorruptSnapshot: a node names an ACL that was never loaded.
+        """
+        if acl_id == OPEN_ACL_ID:
+            return OPEN_ACL
+        try:
+            return self.by_id[acl_id]
+        except KeyError:
+            raise CorruptSnapshot(f"no ACL has the id {acl_id}") from None
+
+    def restore(self, acl_id: int, acl: Sequence[Acl]) -> None:
+        """Take over one entry of a snapshot's ACL map, id included."""
+        self.by_id[acl_id] = tuple(acl)
+        self._ids.setdefault(_key(acl), acl_id)
+        self._uses[acl_id] = 0
+        self._next = max(self._next, acl_id + 1)
+
+    def restore_use(self, acl_id: int) -> None:
+        """One node of the snapshot has this ACL.
+
+        It may be missing: the node was made while the snapshot was written, and replaying its create supplies it.
+        """
+        if acl_id in self._uses:
+            self._uses[acl_id] += 1
+        self._next = max(self._next, acl_id + 1)
+
+    def drop_unused(self) -> None:
+        """End of a snapshot: forget what no node uses."""
+        for acl_id in [known for known, uses in self._uses.items() if not uses]:
+            self._forget(acl_id)
+
+    def _forget(self, acl_id: int) -> None:
+        del self._uses[acl_id]
+        key = _key(self.by_id.pop(acl_id))
+        if self._ids.get(key) == acl_id:
+            del self._ids[key]
+
+
+def allowed(acl: AclList, perm: int, auth: Sequence[Identity]) -> bool:
+    """Whether any of the permission bits ``perm`` is granted to any of these identities."""
+    if acl is OPEN_ACL or not acl:
+        return True
+    for entry in acl:
+        if entry.perms & perm and entry.id == "anyone" and entry.scheme == "world":
+            return True
+    for scheme, who in auth:
+        if scheme == "super":
+            return True
+        for entry in acl:
+            if entry.perms & perm and entry.scheme == scheme and _matches(scheme, who, entry.id):
+                return True
+    return False
+
+
+def check_acl(acl: AclList, perm: int, auth: Sequence[Identity]) -> None:
+    """Refuse who is not allowed.
+
+    Raises:
+        RequestFailed: NOAUTH.
+    """
+    if not allowed(acl, perm, auth):
+        raise RequestFailed(Code.NOAUTH)
+
+
+def _matches(scheme: str, who: str, granted: str | None) -> bool:
+    if granted is None:
+        return False
+    return _ip_matches(who, granted) if scheme == "ip" else who == granted
+
+
+def _ip_matches(who: str, granted: str) -> bool:
+    network = _network(granted)
+    try:
+        return network is not None and ip_address(who) in network
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    """``address`` or ``address/bits``."""
+    _, slash, bits = text.partition("/")
+    if slash and not bits.isdecimal():
+        return None
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _valid_id(scheme: str, who: str) -> bool:
+    if scheme == "digest":
+        return who.count(":") == 1
+    return scheme == "ip" and _network(who) is not None
+
+
+def fixup_acl(acl: Sequence[Acl] | None, auth: Sequence[Identity]) -> list[Acl]:
+    """The ACL as it is stored: duplicates dropped, ``auth`` replaced by who asks (§12).
+
+    Raises:
+        RequestFailed: INVALIDACL, for an empty list, an unknown scheme, a malformed id, or ``auth`` without one.
+    """
+    if acl is OPEN_ACL_LIST:
+        return OPEN_ACL_LIST
+    if not acl:
+        raise RequestFailed(Code.INVALIDACL)
+    fixed: dict[tuple[int, str, str], Acl] = {}
+    for entry in acl:
+        scheme, who = entry.scheme, entry.id
+        if scheme is None or (who is None and scheme != "auth"):
+            raise RequestFailed(Code.INVALIDACL)
+        if scheme == "world" and who == "anyone":
+            fixed[entry.perms, scheme, who] = entry
+        elif scheme == "auth":
+            mine = [(s, i) for s, i in auth if s not in _NOT_PROVEN]
+            if not mine:
+                raise RequestFailed(Code.INVALIDACL)
+            for my_scheme, my_id in mine:
+                fixed[entry.perms, my_scheme, my_id] = Acl(entry.perms, my_scheme, my_id)
+        elif who is not None and _valid_id(scheme, who):
+            fixed[entry.perms, scheme, who] = entry
+        else:
+            raise RequestFailed(Code.INVALIDACL)
+    return list(fixed.values())
+
+
+def redacted(acl: AclList) -> list[Acl]:
+    """The ACL as somebody without ADMIN may see it: passwords' hashes are hidden."""
+    return [
+        Acl(entry.perms, entry.scheme, f"{entry.id.partition(':')[0]}:x")
+        if entry.scheme == "digest" and entry.id is not None
+        else entry
+        for entry in acl
+    ]
+
+
+def digest_id(credentials: bytes) -> str:
+    """The id that ``addauth digest`` gives: ``user:BASE64(SHA1("user:password"))``; any text becomes one."""
+    text = credentials.decode("utf-8", "replace")
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
+    return f"{text.partition(':')[0]}:{b64encode(digest).decode()}"

@@ -1,0 +1,359 @@
+"""The tree itself: a flat dict of nodes and the changes a transaction makes to them (client-protocol §8.3).
+
+Built for a million nodes: paths, ACL ids, small ints and empty data are shared, leaves have no child table, and each
+node's stat is kept as the 68 bytes that a reply carries, so a read only concatenates.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+
+import msgspec
+
+from trioquorum.errors import Code, CorruptSnapshot
+from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
+from trioquorum.tree.apply import Applied, apply_txn
+from trioquorum.tree.digest import WRAP, node_digest
+from trioquorum.tree.owners import is_ttl, session_of
+from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
+from trioquorum.tree.watches import WatchTables
+from trioquorum.wire.ops import CONTAINER_OWNER
+from trioquorum.wire.records import Acl
+from trioquorum.wire.txn import Txn
+
+STAT = Struct(">qqqqiiiqiiq")
+"""czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeralOwner, dataLength, numChildren, pzxid."""
+
+PERSISTED = Struct(">qqqqiiiqq")
+"""The same without dataLength and numChildren, with the stored cversion and owner."""
+
+_INT = Struct(">i")
+_LONG = Struct(">q")
+_MODIFIED = Struct(">qi")  # mtime, version
+_FAMILY = Struct(">iq")  # numChildren, pzxid
+
+
+class Node(msgspec.Struct, gc=False):
+    """One znode. ``stat`` is what clients see; ``cversion`` and ``owner`` are the stored values behind it.
+
+    ``children`` holds names in the order of their creation and is None while there are none. ``acl`` is an id of the
+    tree's ``AclCache``. ``digest`` is the node's part in the tree's digest.
+    """
+
+    data: bytes | None
+    acl: int
+    stat: bytes
+    children: dict[str, None] | None = None
+    cversion: int = 0
+    owner: int = 0
+    digest: int = 0
+
+
+def client_cversion(cversion: int, children: int) -> int:
+    """What clients see of a stored cversion: creates plus deletes, a Java int."""
+    shown = 2 * cversion - children
+    return shown if -(2**31) <= shown < 2**31 else (shown + 2**31) % 2**32 - 2**31
+
+
+def data_version(node: Node) -> int:
+    """The version that setData and delete compare."""
+    version: int = _INT.unpack_from(node.stat, 32)[0]
+    return version
+
+
+def acl_version(node: Node) -> int:
+    """The version that setACL compares."""
+    version: int = _INT.unpack_from(node.stat, 40)[0]
+    return version
+
+
+def mzxid_of(node: Node) -> int:
+    """zxid of the last change of the data."""
+    zxid: int = _LONG.unpack_from(node.stat, 8)[0]
+    return zxid
+
+
+def mtime_of(node: Node) -> int:
+    """Time of the last change of the data, ms."""
+    time_ms: int = _LONG.unpack_from(node.stat, 24)[0]
+    return time_ms
+
+
+def pzxid_of(node: Node) -> int:
+    """zxid of the last change of the child list."""
+    zxid: int = _LONG.unpack_from(node.stat, 60)[0]
+    return zxid
+
+
+def persisted_stat(node: Node) -> bytes:
+    """The 60 bytes of a snapshot's StatPersisted."""
+    stat = node.stat
+    return stat[:36] + _INT.pack(node.cversion) + stat[40:44] + _LONG.pack(node.owner) + stat[60:]
+
+
+class DataTree:
+    """All nodes by full path, with every index over them.
+
+    Parents stand in front of their children in ``nodes``. ``last_zxid`` is the last transaction that is applied as a
+    whole. ``digest`` follows every change while ``keeps_digest`` is set, and is 0 otherwise. The four ``/zookeeper``
+    nodes of a fresh tree are always there.
+    """
+
+    __slots__ = (
+        "acls",
+        "containers",
+        "digest",
+        "ephemerals",
+        "keeps_digest",
+        "last_zxid",
+        "nodes",
+        "sessions",
+        "ttls",
+        "watches",
+    )
+
+    def __init__(self, *, keeps_digest: bool = True) -> None:
+        self.keeps_digest = keeps_digest
+        self.watches = WatchTables()
+        self.clear()
+        self.restore_node(ROOT, b"", OPEN_ACL_ID, bytes(PERSISTED.size))
+        self.restored()
+
+    def clear(self) -> None:
+        """Make room for a snapshot: no node at all, not even the root. Watches stay."""
+        self.nodes: dict[str, Node] = {}
+        self.acls = AclCache()
+        self.ephemerals: dict[int, set[str]] = {}
+        self.containers: set[str] = set()
+        self.ttls: set[str] = set()
+        self.sessions: dict[int, int] = {}
+        self.last_zxid = 0
+        self.digest = 0
+
+    def apply(self, txn: Txn) -> Applied:
+        """Apply one committed transaction: change the tree, fire watches, then advance ``last_zxid``."""
+        return apply_txn(self, txn)
+
+    # Restoring
+
+    def restore_acl(self, acl_id: int, acl: Sequence[Acl]) -> None:
+        """Take over one entry of a snapshot's ACL map; all of them come before the first node."""
+        self.acls.restore(acl_id, acl)
+
+    def restore_node(self, path: str, data: bytes | None, acl: int, persisted: bytes) -> None:
+        """Take over one node of a snapshot, parents first; ``persisted`` is its 60 bytes. ``""`` is the root.
+
+        Raises:
+            CorruptSnapshot: its parent was not in the snapshot.
+        """
+        path = path or ROOT
+        self.acls.restore_use(acl)
+        czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = PERSISTED.unpack(persisted)
+        shown = client_cversion(cversion, 0)
+        session = session_of(owner)
+        length = len(data) if data else 0
+        stat = STAT.pack(czxid, mzxid, ctime, mtime, version, shown, aversion, session, length, 0, pzxid)
+        if path != ROOT:
+            parent = self.nodes.get(parent_of(path))
+            if parent is None:
+                raise CorruptSnapshot(f"{path} has no parent")
+            name = path[path.rfind("/") + 1 :]
+            if parent.children is None:
+                parent.children = {name: None}
+            else:
+                parent.children[name] = None
+        self.nodes[path] = Node(data, acl, stat, None, cversion, owner)
+        if owner:
+            self._own(path, owner)
+
+    def restored(self) -> None:
+        """End of a snapshot: add what old ones lack, finish stats, drop unused ACLs, compute the digest.
+
+        Raises:
+            CorruptSnapshot: there is no root.
+        """
+        if ROOT not in self.nodes:
+            raise CorruptSnapshot("the snapshot has no root")
+        for path in (SYSTEM, QUOTA, CONFIG):
+            if path not in self.nodes:
+                self.restore_node(path, b"", OPEN_ACL_ID, bytes(PERSISTED.size))
+                if path == CONFIG:
+                    self.set_acl(path, READ_ACL, -1)
+        for node in self.nodes.values():
+            if node.children is not None:
+                _restat(node, pzxid_of(node))
+        self.acls.drop_unused()
+        if self.keeps_digest:
+            for path, node in self.nodes.items():
+                self._sum(path, node)
+
+    # Changes, one per kind of transaction; each returns a result code
+
+    def create(
+        self,
+        path: str,
+        data: bytes | None,
+        acl: Sequence[Acl] | None,
+        owner: int,
+        parent_cversion: int,
+        zxid: int,
+        time_ms: int,
+    ) -> int:
+        """Add a node; its parent takes ``parent_cversion`` (−1: its own + 1) and the zxid if that is larger."""
+        parent_path = parent_of(path)
+        parent = self.nodes.get(parent_path)
+        if parent is None:
+            return Code.NONODE
+        # The ACL is in the map before the node is in the tree: a snapshot writes them in this order.
+        acl_id = self.acls.acquire(acl)
+        existing = self.nodes.get(path)
+        if existing is not None:
+            # Replay over a fuzzy snapshot: the node has been there, its ACL and its parent's counters may be older.
+            self.acls.release(existing.acl)
+            existing.acl = acl_id
+            self._adopt(parent_path, parent, parent_cversion, zxid)
+            return Code.NODEEXISTS
+        shown_owner = session_of(owner) if owner else 0
+        length = len(data) if data else 0
+        stat = STAT.pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown_owner, length, 0, zxid)
+        self.nodes[path] = node = Node(data, acl_id, stat, None, 0, owner)
+        if owner:
+            self._own(path, owner)
+        name = path[path.rfind("/") + 1 :]
+        if parent.children is None:
+            parent.children = {name: None}
+        else:
+            parent.children[name] = None
+        self._adopt(parent_path, parent, parent_cversion, zxid)
+        if self.keeps_digest:
+            self._sum(path, node)
+        if self.watches:
+            self.watches.created(path, parent_path, zxid, self.acls.get(acl_id), self.acls.get(parent.acl))
+        return 0
+
+    def delete(self, path: str, zxid: int) -> int:
+        """Remove a node; its parent takes the zxid if that is larger."""
+        parent_path = parent_of(path)
+        parent = self.nodes.get(parent_path)
+        if parent is None or path == ROOT:
+            return Code.NONODE
+        node = self.nodes.get(path)
+        if node is not None:
+            if node.children is not None:
+                # Replay over a fuzzy snapshot: the children were made later and will be made again.
+                for name in tuple(node.children):
+                    self._drop_subtree(f"{path}/{name}")
+            self._drop(path, node)
+            children = parent.children
+            if children is not None:
+                children.pop(path[path.rfind("/") + 1 :], None)
+                if not children:
+                    parent.children = None
+        _restat(parent, max(zxid, pzxid_of(parent)))
+        if self.keeps_digest:
+            self._sum(parent_path, parent)
+        if node is None:
+            return Code.NONODE
+        if self.watches:
+            self.watches.deleted(path, parent_path, zxid, self.acls.get(node.acl), self.acls.get(parent.acl))
+        self.acls.release(node.acl)
+        return 0
+
+    def set_data(self, path: str, data: bytes | None, version: int, zxid: int, time_ms: int) -> int:
+        """Replace a node's data; ``version`` is the new one."""
+        node = self.nodes.get(path)
+        if node is None:
+            return Code.NONODE
+        stat = node.stat
+        length = len(data) if data else 0
+        node.data = data
+        node.stat = (
+            stat[:8]
+            + _LONG.pack(zxid)
+            + stat[16:24]
+            + _MODIFIED.pack(time_ms, version)
+            + stat[36:52]
+            + _INT.pack(length)
+            + stat[56:]
+        )
+        if self.keeps_digest:
+            self._sum(path, node)
+        if self.watches:
+            self.watches.changed(path, zxid, self.acls.get(node.acl))
+        return 0
+
+    def set_acl(self, path: str, acl: Sequence[Acl] | None, version: int) -> int:
+        """Replace a node's ACL; ``version`` is the new aversion."""
+        node = self.nodes.get(path)
+        if node is None:
+            return Code.NONODE
+        old = node.acl
+        node.acl = self.acls.acquire(acl)
+        self.acls.release(old)
+        node.stat = node.stat[:40] + _INT.pack(version) + node.stat[44:]
+        if self.keeps_digest:
+            self._sum(path, node)
+        return 0
+
+    def set_config(self, text: bytes, zxid: int, time_ms: int) -> None:
+        """Write ``/zookeeper/config`` outside any transaction (§16); ``zxid`` is the config's version."""
+        self.set_data(CONFIG, text, -1, zxid, time_ms)
+
+    def _sum(self, path: str, node: Node) -> None:
+        digest = node_digest(path, node.data, node.stat, node.cversion, node.owner)
+        self.digest = (self.digest + digest - node.digest) & WRAP
+        node.digest = digest
+
+    def _own(self, path: str, owner: int) -> None:
+        if owner == CONTAINER_OWNER:
+            self.containers.add(path)
+        elif is_ttl(owner):
+            self.ttls.add(path)
+        else:
+            self.ephemerals.setdefault(owner, set()).add(path)
+
+    def _disown(self, path: str, owner: int) -> None:
+        if owner == CONTAINER_OWNER:
+            self.containers.discard(path)
+        elif is_ttl(owner):
+            self.ttls.discard(path)
+        else:
+            paths = self.ephemerals.get(owner)
+            if paths is not None:
+                paths.discard(path)
+                if not paths:
+                    del self.ephemerals[owner]
+
+    def _adopt(self, path: str, parent: Node, cversion: int, zxid: int) -> None:
+        """A child was made under ``parent``: it takes the zxid and the cversion, unless it knows newer ones."""
+        if cversion == -1:
+            cversion = parent.cversion + 1
+        if cversion <= parent.cversion:
+            _restat(parent, pzxid_of(parent))
+            return
+        parent.cversion = cversion
+        _restat(parent, zxid)
+        if self.keeps_digest:
+            self._sum(path, parent)
+
+    def _drop(self, path: str, node: Node) -> None:
+        del self.nodes[path]
+        if node.owner:
+            self._disown(path, node.owner)
+        self.digest = (self.digest - node.digest) & WRAP
+
+    def _drop_subtree(self, path: str) -> None:
+        below = [path]
+        while below:
+            path = below.pop()
+            node = self.nodes[path]
+            self._drop(path, node)
+            self.acls.release(node.acl)
+            below.extend(f"{path}/{name}" for name in node.children or ())
+
+
+def _restat(node: Node, pzxid: int) -> None:
+    """Bring the parts of a stat up to date that depend on the children."""
+    children = 0 if node.children is None else len(node.children)
+    stat = node.stat
+    shown = _INT.pack(client_cversion(node.cversion, children))
+    node.stat = stat[:36] + shown + stat[40:56] + _FAMILY.pack(children, pzxid)

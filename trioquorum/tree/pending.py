@@ -1,0 +1,119 @@
+"""What the tree will look like when everything proposed so far is applied (client-protocol §8.1)."""
+
+from collections import deque
+
+import msgspec
+
+from trioquorum.errors import Code, RequestFailed
+from trioquorum.tree.acl import AclList
+from trioquorum.tree.nodes import DataTree, acl_version, data_version
+from trioquorum.tree.owners import session_of
+
+
+class Change(msgspec.Struct, gc=False):
+    """A node as a later request must see it. Never modified: a further change is a new one.
+
+    ``version``, ``aversion``, ``cversion`` and ``owner`` are stored values, ``children`` is their number. A node that
+    will be deleted has ``exists`` unset and keeps its owner.
+    """
+
+    version: int
+    aversion: int
+    cversion: int
+    children: int
+    acl: AclList
+    owner: int
+    exists: bool = True
+
+
+class PendingChanges:
+    """Changes by path on top of the tree: those of the request at hand, then those that are proposed."""
+
+    __slots__ = ("_ephemerals", "_fresh", "_proposed", "_queue", "_tree")
+
+    def __init__(self, tree: DataTree) -> None:
+        self._tree = tree
+        self._fresh: dict[str, Change] = {}
+        self._proposed: dict[str, Change] = {}
+        self._queue: deque[tuple[int, dict[str, Change]]] = deque()
+        self._ephemerals: dict[int, set[str]] = {}
+
+    def look(self, path: str) -> Change | None:
+        """The node at ``path``, if there will be one."""
+        change = self._fresh.get(path) or self._proposed.get(path)
+        if change is not None:
+            return change if change.exists else None
+        node = self._tree.nodes.get(path)
+        if node is None:
+            return None
+        children = 0 if node.children is None else len(node.children)
+        acl = self._tree.acls.get(node.acl)
+        return Change(data_version(node), acl_version(node), node.cversion, children, acl, node.owner)
+
+    def get(self, path: str) -> Change:
+        """The node at ``path``.
+
+        Raises:
+            RequestFailed: NONODE.
+        """
+        change = self.look(path)
+        if change is None:
+            raise RequestFailed(Code.NONODE)
+        return change
+
+    def proposed(self, path: str) -> bool:
+        """Whether a change of this node, or of its child list, waits to be applied."""
+        return path in self._proposed
+
+    def put(self, path: str, change: Change) -> None:
+        """The request at hand changes this node."""
+        self._fresh[path] = change
+
+    def keep(self, zxid: int) -> None:
+        """The request at hand is proposed as ``zxid``."""
+        fresh = self._fresh
+        if not fresh:
+            return
+        for path, change in fresh.items():
+            self._proposed[path] = change
+            if change.owner and change.exists and (session := session_of(change.owner)):
+                self._ephemerals.setdefault(session, set()).add(path)
+        self._queue.append((zxid, fresh))
+        self._fresh = {}
+
+    def drop(self) -> None:
+        """The request at hand failed: it never changed anything."""
+        self._fresh = {}
+
+    def applied(self, zxid: int) -> None:
+        """The tree now holds everything up to ``zxid``."""
+        while self._queue and self._queue[0][0] <= zxid:
+            for path, change in self._queue.popleft()[1].items():
+                if self._proposed.get(path) is change:
+                    del self._proposed[path]
+                    if change.owner:
+                        self._forget_ephemeral(path, session_of(change.owner))
+
+    def _forget_ephemeral(self, path: str, session: int) -> None:
+        paths = self._ephemerals.get(session)
+        if paths is not None:
+            paths.discard(path)
+            if not paths:
+                del self._ephemerals[session]
+
+    def clear(self) -> None:
+        """Nothing is proposed any more."""
+        self._fresh = {}
+        self._proposed.clear()
+        self._queue.clear()
+        self._ephemerals.clear()
+
+    def ephemerals_of(self, session: int) -> list[str]:
+        """The ephemerals this session will own, sorted."""
+        paths = self._tree.ephemerals.get(session, set()) | self._ephemerals.get(session, set())
+        owned = []
+        for path in sorted(paths):
+            change = self.look(path)
+            if change is not None and change.owner == session:
+                owned.append(path)
+        return owned

@@ -1,0 +1,199 @@
+"""From a client's write to a transaction (client-protocol §8).
+
+Every check runs here, on the leader, in request order, against the tree and everything proposed but not yet applied.
+A write that fails is a transaction too: it keeps its place in the order and changes nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from struct import error as struct_error
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from trioquorum.errors import Code, PeerProtocolError, RequestFailed
+from trioquorum.tree import prep_ops
+from trioquorum.tree.acl import Identity
+from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.pending import PendingChanges
+from trioquorum.wire.client import decode_multi
+from trioquorum.wire.jute import Record
+from trioquorum.wire.ops import CreateFlag, Op
+from trioquorum.wire.records import (
+    CreateRequest,
+    CreateTtlRequest,
+    IntResponse,
+    PathRequest,
+    PathVersionRequest,
+    SetAclRequest,
+    SetDataRequest,
+)
+from trioquorum.wire.txn import CloseSessionTxn, CreateSessionTxn, ErrorTxn, MultiTxn, SubTxn, Txn, TxnHeader
+
+LOCAL_OWNER: Final[object] = "this peer"
+"""The owner of requests that the leader makes by itself: expiry and clean-up."""
+
+
+class WriteRequest(msgspec.Struct, gc=False):
+    """A write on its way to the leader's checks.
+
+    ``auth`` is who the client had proven to be when it sent the request; ``owner`` is the peer that holds its
+    session, compared by ``==`` only.
+    """
+
+    session: int
+    cxid: int
+    op: int
+    body: bytes
+    auth: Sequence[Identity]
+    owner: object
+
+
+class PrepOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a leader allows."""
+
+    extended_types: bool = False
+
+
+class SessionChecks(Protocol):
+    """What the checks need of the session tracker."""
+
+    def check(self, session: int, owner: object) -> None:
+        """Raise RequestFailed unless the session lives and belongs to ``owner``."""
+
+    def set_closing(self, session: int) -> None:
+        """Refuse every later request of the session."""
+
+
+class Prep:
+    """Turns requests into transactions, one at a time, and remembers what they will change."""
+
+    __slots__ = ("options", "pending", "sessions")
+
+    def __init__(self, tree: DataTree, sessions: SessionChecks, options: PrepOptions) -> None:
+        self.sessions = sessions
+        self.options = options
+        self.pending = PendingChanges(tree)
+
+    def prepare(self, request: WriteRequest, zxid: int, time_ms: int) -> Txn:
+        """The transaction of this request; an error transaction if it fails. A client's mistake never raises."""
+        kind = request.op
+        record: Record
+        try:
+            known = _NODE_OPS.get(kind)
+            if known is not None:
+                decode, prepare = known
+                record = prepare(self, request, kind, decode(request.body)[0])
+            else:
+                record = _OTHER_OPS.get(kind, _refuse)(self, request)
+            self.pending.keep(zxid)
+        except RequestFailed as failure:
+            self.pending.drop()
+            kind, record = Op.ERROR, ErrorTxn(failure.code)
+        except (PeerProtocolError, struct_error):
+            self.pending.drop()
+            kind, record = Op.ERROR, ErrorTxn(Code.MARSHALLINGERROR)
+        return Txn(TxnHeader(request.session, request.cxid, zxid, time_ms, kind), record)
+
+    def applied(self, zxid: int) -> None:
+        """The tree holds everything up to ``zxid``."""
+        self.pending.applied(zxid)
+
+    def clear(self) -> None:
+        """Forget everything that is proposed: the role ended."""
+        self.pending.clear()
+
+
+def _multi(prep: Prep, request: WriteRequest) -> MultiTxn:
+    """All parts, or an error for each: 0 in front of the part that failed, its code, then RUNTIMEINCONSISTENCY (§7).
+
+    A session that moved fails the request as a whole, because its connection is to be closed.
+    """
+    parts = [(_kind_of_part(op, body), body) for op, body in decode_multi(request.body)]
+    done: list[SubTxn] = []
+    for kind, body in parts:
+        try:
+            record = _PARTS[kind](prep, request, kind, body)
+        except RequestFailed as failure:
+            if failure.code is Code.SESSIONMOVED:
+                raise
+            prep.pending.drop()
+            done.append(SubTxn(Op.ERROR, ErrorTxn(failure.code).encode()))
+            later = SubTxn(Op.ERROR, ErrorTxn(Code.RUNTIMEINCONSISTENCY).encode())
+            return MultiTxn(done + [later] * (len(parts) - len(done)))
+        done.append(SubTxn(kind, record.encode()))
+    return MultiTxn(done)
+
+
+def _kind_of_part(op: int, body: Record) -> int:
+    """The transaction type of a part. Inside a multi the flags alone tell create and createContainer apart.
+
+    Raises:
+        RequestFailed: MARSHALLINGERROR, for unknown flags.
+    """
+    if type(body) is not CreateRequest:
+        return op
+    if body.flags not in _FLAGS:
+        raise RequestFailed(Code.MARSHALLINGERROR)
+    return Op.CREATE_CONTAINER if body.flags == CreateFlag.CONTAINER else Op.CREATE
+
+
+def _create_session(prep: Prep, request: WriteRequest) -> CreateSessionTxn:
+    del prep
+    return CreateSessionTxn(IntResponse.decode(request.body).value)
+
+
+def _close_session(prep: Prep, request: WriteRequest) -> CloseSessionTxn:
+    """Nothing is checked: this must also succeed for a session that moved or expired."""
+    session = request.session
+    pending = prep.pending
+    paths = pending.ephemerals_of(session)
+    for path in paths:
+        prep_ops.remove(pending, path, pending.get(path))
+    prep.sessions.set_closing(session)
+    return CloseSessionTxn(paths)
+
+
+def _delete_container(prep: Prep, request: WriteRequest) -> Record:
+    if request.owner != LOCAL_OWNER:
+        raise RequestFailed(Code.UNIMPLEMENTED)
+    return prep_ops.delete_container(prep, PathRequest.decode(request.body).path)
+
+
+def _reconfig(prep: Prep, request: WriteRequest) -> Record:
+    del prep, request
+    raise RequestFailed(Code.RECONFIGDISABLED)
+
+
+def _refuse(prep: Prep, request: WriteRequest) -> Record:
+    del prep, request
+    raise RequestFailed(Code.UNIMPLEMENTED)
+
+
+_FLAGS = frozenset(CreateFlag)
+
+_NODE_OPS: dict[int, tuple[Callable[[bytes], tuple[Record, int]], Callable[[Prep, WriteRequest, int, Any], Record]]] = {
+    Op.SET_DATA: (SetDataRequest.decode_from, prep_ops.set_data),
+    Op.CREATE: (prep_ops.decode_create, prep_ops.create),
+    Op.CREATE2: (prep_ops.decode_create, prep_ops.create),
+    Op.CREATE_CONTAINER: (prep_ops.decode_create, prep_ops.create),
+    Op.CREATE_TTL: (CreateTtlRequest.decode_from, prep_ops.create),
+    Op.DELETE: (PathVersionRequest.decode_from, prep_ops.delete),
+    Op.SET_ACL: (SetAclRequest.decode_from, prep_ops.set_acl),
+}
+
+_OTHER_OPS: dict[int, Callable[[Prep, WriteRequest], Record]] = {
+    Op.MULTI: _multi,
+    Op.CREATE_SESSION: _create_session,
+    Op.CLOSE_SESSION: _close_session,
+    Op.DELETE_CONTAINER: _delete_container,
+    Op.RECONFIG: _reconfig,
+}
+
+_PARTS: dict[int, Callable[[Prep, WriteRequest, int, Any], Record]] = {
+    Op.CREATE: prep_ops.create,
+    Op.CREATE_CONTAINER: prep_ops.create,
+    Op.CREATE_TTL: prep_ops.create,
+    Op.DELETE: prep_ops.delete,
+    Op.SET_DATA: prep_ops.set_data,
+    Op.CHECK: prep_ops.check,
+}

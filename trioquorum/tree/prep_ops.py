@@ -1,0 +1,242 @@
+"""The checks of each write on nodes, in ZooKeeper's order (client-protocol §8.2): the first that fails is the error.
+
+Each function takes the request, its decoded body and the pending changes, records what the write will change, and
+returns the transaction's record.
+"""
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from trioquorum.errors import Code, RequestFailed
+from trioquorum.tree.acl import OPEN_ACL, OPEN_ACL_BYTES, OPEN_ACL_LIST, check_acl, fixup_acl
+from trioquorum.tree.owners import is_ttl, session_of, ttl_owner
+from trioquorum.tree.paths import SPECIAL, parent_of, roughly_valid, sequence_suffix, validate_path
+from trioquorum.tree.pending import Change, PendingChanges
+from trioquorum.wire.jute import decode_buffer, decode_text
+from trioquorum.wire.ops import CONTAINER_OWNER, TTL_MS_MAX, CreateFlag, Op, Perm
+from trioquorum.wire.records import (
+    CreateRequest,
+    CreateTtlRequest,
+    PathVersionRequest,
+    SetAclRequest,
+    SetDataRequest,
+)
+from trioquorum.wire.txn import (
+    CheckVersionTxn,
+    CreateContainerTxn,
+    CreateTtlTxn,
+    CreateTxn,
+    DeleteTxn,
+    SetAclTxn,
+    SetDataTxn,
+)
+
+if TYPE_CHECKING:
+    from trioquorum.tree.prep import Prep, WriteRequest
+
+INT_MAX = 2**31 - 1
+INT_MIN = -(2**31)
+
+_INT = Struct(">i")
+_FLAGS = frozenset(CreateFlag)
+_TTL_FLAGS = frozenset({CreateFlag.PERSISTENT_WITH_TTL, CreateFlag.PERSISTENT_SEQUENTIAL_WITH_TTL})
+_EPHEMERAL_FLAGS = frozenset({CreateFlag.EPHEMERAL, CreateFlag.EPHEMERAL_SEQUENTIAL})
+_SEQUENTIAL_FLAGS = frozenset(
+    {
+        CreateFlag.PERSISTENT_SEQUENTIAL,
+        CreateFlag.EPHEMERAL_SEQUENTIAL,
+        CreateFlag.PERSISTENT_SEQUENTIAL_WITH_TTL,
+    }
+)
+_PLAIN_FLAGS = _FLAGS - _TTL_FLAGS - {CreateFlag.CONTAINER}
+_NO_TTL = -1
+
+
+def known_path(path: str | None) -> str:
+    """A path that every write may look up: there, with a ``/`` and without NUL.
+
+    Raises:
+        RequestFailed: MARSHALLINGERROR for null, BADARGUMENTS otherwise.
+    """
+    if path is None:
+        raise RequestFailed(Code.MARSHALLINGERROR)
+    if not roughly_valid(path):
+        raise RequestFailed(Code.BADARGUMENTS)
+    return path
+
+
+def next_version(current: int, expected: int) -> int:
+    """The version behind ``current``: a Java int that leaves out −1, because −1 means "any" to clients.
+
+    Raises:
+        RequestFailed: BADVERSION, if another version was expected.
+    """
+    if expected not in (-1, current):
+        raise RequestFailed(Code.BADVERSION)
+    if current == INT_MAX:
+        return INT_MIN
+    return 0 if current == -2 else current + 1
+
+
+def decode_create(data: bytes) -> tuple[CreateRequest, int]:
+    """As ``CreateRequest.decode_from``, but the open ACL, which nearly every create has, is recognized by its bytes."""
+    path, at = decode_text(data, 0)
+    content, at = decode_buffer(data, at)
+    behind = at + len(OPEN_ACL_BYTES)
+    if data[at:behind] != OPEN_ACL_BYTES:
+        return CreateRequest.decode_from(data)
+    (flags,) = _INT.unpack_from(data, behind)
+    return CreateRequest(path, content, OPEN_ACL_LIST, flags), behind + _INT.size
+
+
+def check_create_mode(op: int, flags: int, ttl_ms: int, *, extended_types: bool) -> None:
+    """Flags and TTL of a create, checked before anything else.
+
+    Opcode and flags must agree (trap 16): ZooKeeper lets createTTL with plain flags through and then cannot apply it.
+
+    Raises:
+        RequestFailed: BADARGUMENTS or UNIMPLEMENTED.
+    """
+    if flags not in _FLAGS:
+        raise RequestFailed(Code.BADARGUMENTS)
+    if flags in _TTL_FLAGS:
+        if not extended_types:
+            raise RequestFailed(Code.UNIMPLEMENTED)
+        if op != Op.CREATE_TTL or not 0 < ttl_ms <= TTL_MS_MAX:
+            raise RequestFailed(Code.BADARGUMENTS)
+    elif op == Op.CREATE_TTL or (op == Op.CREATE_CONTAINER) != (flags == CreateFlag.CONTAINER):
+        raise RequestFailed(Code.BADARGUMENTS)
+
+
+def create(
+    prep: "Prep", request: "WriteRequest", op: int, body: CreateRequest | CreateTtlRequest
+) -> CreateTxn | CreateContainerTxn | CreateTtlTxn:
+    """create, create2, createContainer and createTTL."""
+    flags = body.flags
+    ttl_ms = body.ttl if isinstance(body, CreateTtlRequest) else _NO_TTL
+    if flags not in _PLAIN_FLAGS or op not in (Op.CREATE, Op.CREATE2):
+        check_create_mode(op, flags, ttl_ms, extended_types=prep.options.extended_types)
+    prep.sessions.check(request.session, request.owner)
+    path = known_path(body.path)
+    parent_path = parent_of(path)
+    acl = fixup_acl(body.acl, request.auth)
+    pending = prep.pending
+    parent = pending.get(parent_path)
+    check_acl(parent.acl, Perm.CREATE, request.auth)
+    if flags in _SEQUENTIAL_FLAGS:
+        path += sequence_suffix(parent.cversion)
+    if not validate_path(path):
+        raise RequestFailed(Code.BADARGUMENTS)
+    if pending.look(path) is not None:
+        raise RequestFailed(Code.NODEEXISTS)
+    if parent.owner and session_of(parent.owner):
+        raise RequestFailed(Code.NOCHILDRENFOREPHEMERALS)
+    cversion = parent.cversion + 1 if parent.cversion != INT_MAX else INT_MIN
+    record: CreateTxn | CreateContainerTxn | CreateTtlTxn
+    if op == Op.CREATE_CONTAINER:
+        owner = CONTAINER_OWNER
+        record = CreateContainerTxn(path, body.data, acl, cversion)
+    elif op == Op.CREATE_TTL:
+        owner = ttl_owner(ttl_ms)
+        record = CreateTtlTxn(path, body.data, acl, cversion, ttl_ms)
+    else:
+        ephemeral = flags in _EPHEMERAL_FLAGS
+        owner = request.session if ephemeral else 0
+        record = CreateTxn(path, body.data, acl, ephemeral, cversion)
+    pending.put(parent_path, _with_children(parent, 1, max(cversion, parent.cversion)))
+    stored_acl = OPEN_ACL if acl is OPEN_ACL_LIST else tuple(acl)
+    pending.put(path, Change(0, 0, 0, 0, stored_acl, owner))
+    return record
+
+
+def delete(prep: "Prep", request: "WriteRequest", op: int, body: PathVersionRequest) -> DeleteTxn:
+    """delete. The permission is the parent's."""
+    del op
+    prep.sessions.check(request.session, request.owner)
+    path = known_path(body.path)
+    if path in SPECIAL:
+        raise RequestFailed(Code.BADARGUMENTS)
+    parent = prep.pending.get(parent_of(path))
+    check_acl(parent.acl, Perm.DELETE, request.auth)
+    node = prep.pending.get(path)
+    next_version(node.version, body.version)
+    if node.children:
+        raise RequestFailed(Code.NOTEMPTY)
+    remove(prep.pending, path, node)
+    return DeleteTxn(path)
+
+
+def delete_container(prep: "Prep", asked: str | None) -> DeleteTxn:
+    """deleteContainer, which only the leader's own clean-up may ask for; it does so again if anything is in its way."""
+    path = known_path(asked)
+    if path in SPECIAL:
+        raise RequestFailed(Code.BADARGUMENTS)
+    node = prep.pending.get(path)
+    if node.children:
+        raise RequestFailed(Code.NOTEMPTY)
+    if prep.pending.proposed(path) or not (node.owner == CONTAINER_OWNER or is_ttl(node.owner)):
+        raise RequestFailed(Code.BADVERSION)
+    remove(prep.pending, path, node)
+    return DeleteTxn(path)
+
+
+def set_data(prep: "Prep", request: "WriteRequest", op: int, body: SetDataRequest) -> SetDataTxn:
+    """setData."""
+    del op
+    prep.sessions.check(request.session, request.owner)
+    path, node = _valid_node(prep.pending, body.path)
+    check_acl(node.acl, Perm.WRITE, request.auth)
+    version = next_version(node.version, body.version)
+    prep.pending.put(path, Change(version, node.aversion, node.cversion, node.children, node.acl, node.owner))
+    return SetDataTxn(path, body.data, version)
+
+
+def set_acl(prep: "Prep", request: "WriteRequest", op: int, body: SetAclRequest) -> SetAclTxn:
+    """setACL."""
+    del op
+    prep.sessions.check(request.session, request.owner)
+    path = _full_path(body.path)
+    acl = fixup_acl(body.acl, request.auth)
+    node = prep.pending.get(path)
+    check_acl(node.acl, Perm.ADMIN, request.auth)
+    aversion = next_version(node.aversion, body.version)
+    prep.pending.put(path, Change(node.version, aversion, node.cversion, node.children, tuple(acl), node.owner))
+    return SetAclTxn(path, acl, aversion)
+
+
+def check(prep: "Prep", request: "WriteRequest", op: int, body: PathVersionRequest) -> CheckVersionTxn:
+    """check, inside a multi."""
+    del op
+    prep.sessions.check(request.session, request.owner)
+    path, node = _valid_node(prep.pending, body.path)
+    check_acl(node.acl, Perm.READ, request.auth)
+    return CheckVersionTxn(path, next_version(node.version, body.version))
+
+
+def remove(pending: PendingChanges, path: str, node: Change) -> None:
+    """This node goes, and its parent has a child less."""
+    parent_path = parent_of(path)
+    parent = pending.get(parent_path)
+    pending.put(parent_path, _with_children(parent, -1, parent.cversion))
+    pending.put(path, Change(0, 0, 0, 0, (), node.owner, exists=False))
+
+
+def _with_children(node: Change, more: int, cversion: int) -> Change:
+    return Change(node.version, node.aversion, cversion, node.children + more, node.acl, node.owner)
+
+
+def _valid_node(pending: PendingChanges, path: str | None) -> tuple[str, Change]:
+    """Path and node; a path that has a node is valid, so the rules are only looked up to choose the error."""
+    node = None if path is None else pending.look(path)
+    if path is None or node is None:
+        _full_path(path)
+        raise RequestFailed(Code.NONODE)
+    return path, node
+
+
+def _full_path(path: str | None) -> str:
+    if path is None:
+        raise RequestFailed(Code.MARSHALLINGERROR)
+    if not validate_path(path):
+        raise RequestFailed(Code.BADARGUMENTS)
+    return path

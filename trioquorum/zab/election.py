@@ -1,0 +1,392 @@
+"""Fast leader election (quorum-protocol §5) as a pure machine: notifications and ended timers in, effects out.
+
+The driver executes the effects of each call in order before the next call. There is one timer: ``Wait`` and ``Settle``
+replace whatever it was set to; when it ends the driver calls ``silence`` after a ``Wait``, ``settle_over`` after a
+``Settle``. Own votes are counted here and never travel.
+
+Three things go beyond the reference, none changes who can win; each only saves waiting for a resend:
+a voter heard for the first time in our round gets our proposal in return (our own broadcast may have reached it before
+it looked); the result is told to everybody once (it also replaces stale votes still queued for peers that are away);
+and non-voters that asked while we were looking are told the result too.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from trioquorum.events import Event, RoundStarted, VoteChanged, VoteHeard
+from trioquorum.invariants import invariant
+from trioquorum.wire.election import Notification, PeerState
+from trioquorum.zab.quorum import QuorumConfig
+
+NO_VOTE: Final = -(1 << 63)
+"""Leader, zxid and epoch in the vote of a peer that is no voter."""
+
+UNTRUSTED_ZXID: Final = -1
+"""Last zxid of an empty database that nobody vouched for: such a peer neither votes nor counts votes."""
+
+
+class Vote(msgspec.Struct, frozen=True, gc=False):
+    """Who should lead, as cast by a peer in ``state``; ``version`` is that of the notification it came in."""
+
+    leader: int
+    zxid: int
+    round: int
+    peer_epoch: int
+    state: PeerState = PeerState.LOOKING
+    version: int = 0
+
+    def agrees(self, other: "Vote") -> bool:
+        """Whether both count for the same outcome (§5.2.9)."""
+        if self.leader != other.leader:
+            return False
+        if PeerState.LOOKING in (self.state, other.state):
+            mine, theirs = (self.zxid, self.round, self.peer_epoch), (other.zxid, other.round, other.peer_epoch)
+            return mine == theirs
+        # Settled peers met their leader at different zxids and rounds, so those fields say nothing (ZOOKEEPER-1732).
+        return self.peer_epoch == other.peer_epoch or (self.version == 0) != (other.version == 0)
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send to one peer."""
+
+    sid: int
+    note: Notification
+
+
+class SendAll(msgspec.Struct, frozen=True):
+    """Send to each of ``sids``, never ourselves."""
+
+    sids: tuple[int, ...]
+    note: Notification
+
+
+class ConnectAll(msgspec.Struct, frozen=True):
+    """Nothing gets through to anybody: dial every peer without a link now."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Set the timer: ``silence`` is due then."""
+
+    ms: int
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """Set the timer: ``settle_over`` is due then."""
+
+    ms: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The round is over. ``voters`` are those that agreed; a leader watches for them looking again (rule Q)."""
+
+    vote: Vote
+    state: PeerState
+    voters: frozenset[int]
+
+
+class ReportLooking(msgspec.Struct, frozen=True):
+    """We lead, and this voter looks for a leader."""
+
+    sid: int
+
+
+class ConfigHeard(msgspec.Struct, frozen=True):
+    """We look, and a peer knows a newer configuration than our committed one."""
+
+    sid: int
+    version: int
+    text: str
+
+
+class Observe(msgspec.Struct, frozen=True):
+    """Tell the event stream."""
+
+    event: Event
+
+
+Effect = Send | SendAll | ConnectAll | Wait | Settle | Done | ReportLooking | ConfigHeard | Observe
+
+
+class Election:
+    """One peer's part in every election, and its answers to looking peers between them.
+
+    ``state`` is what we are to other peers, ``round`` the logical clock, ``current_vote`` the outcome of the last
+    election. ``leading_votes`` is who agreed when we were elected. Times are milliseconds.
+    """
+
+    def __init__(
+        self,
+        my_id: int,
+        committed: QuorumConfig,
+        last_seen: QuorumConfig | None = None,
+        *,
+        settle_ms: int = 200,
+        resend_ms_min: int = 200,
+        resend_ms_max: int = 60_000,
+    ) -> None:
+        self._my_id = my_id
+        self._settle_ms = settle_ms
+        self._resend_ms_min = resend_ms_min
+        self._resend_ms_max = resend_ms_max
+        self.set_configs(committed, last_seen)
+
+        self.state = PeerState.LOOKING
+        self.round = 0
+        self.current_vote = Vote(NO_VOTE, NO_VOTE, 0, NO_VOTE)
+        self.leading_votes: frozenset[int] = frozenset()
+
+        self._voting = False
+        self._settling = False
+        self._wait_ms = resend_ms_min
+        self._initial = self.proposal = self.current_vote
+        self._received: dict[int, Vote] = {}  # votes of this round
+        self._out_of_election: dict[int, Vote] = {}  # what settled peers follow, whatever their round
+        self._askers: set[int] = set()  # non-voters that want to know the result
+
+    def set_configs(self, committed: QuorumConfig, last_seen: QuorumConfig | None = None) -> None:
+        """Vote by these configurations from now on; ``last_seen`` counts while it is newer than ``committed``."""
+        self._committed = committed
+        self._last_seen = last_seen if last_seen is not None and last_seen.version > committed.version else None
+        self._voters = committed.voters | (self._last_seen.voters if self._last_seen else frozenset())
+        self._others = tuple(sorted(self._voters - {self._my_id}))
+        self._config_text = committed.text()
+
+    def look(self, zxid: int, peer_epoch: int) -> list[Effect]:
+        """Start a round: ``zxid`` is the last one in our log, applied or not; ``peer_epoch`` our current epoch."""
+        self.round += 1
+        self.state = PeerState.LOOKING
+        self.leading_votes = frozenset()
+        self._voting = True
+        self._wait_ms = self._resend_ms_min
+        self._forget_votes()
+        if self._my_id in self._committed.observers:
+            zxid = peer_epoch = NO_VOTE
+        leader = self._my_id if self._my_id in self._committed.voters else NO_VOTE
+        self._initial = Vote(leader, zxid, self.round, peer_epoch)
+        started = RoundStarted(round=self.round, leader=leader, zxid=zxid, peer_epoch=peer_epoch)
+        return [Observe(started), *self._propose(self._initial), *self._weigh()]
+
+    def abandon(self) -> None:
+        """End the round without a result: until the next ``look`` nothing is counted or answered."""
+        self._voting = False
+        self._forget_votes()
+
+    def settled(self, state: PeerState, vote: Vote) -> None:
+        """We took a role without an election of our own; looking peers are answered with ``vote`` from now on."""
+        invariant(state is not PeerState.LOOKING, "a settled peer has a role", state=state.name)
+        self.abandon()
+        self.state = state
+        self.current_vote = msgspec.structs.replace(vote, state=state)
+        self.leading_votes = frozenset()
+
+    def set_peer_epoch(self, epoch: int) -> None:
+        """The epoch is established: late joiners see equal votes from all who serve in it (§5.2.11)."""
+        self.current_vote = msgspec.structs.replace(self.current_vote, peer_epoch=epoch)
+
+    def silence(self, queue_idle: bool) -> list[Effect]:
+        """The ``Wait`` is over. ``queue_idle``: some peer has taken everything we sent, so sending reaches somebody."""
+        if not self._voting or self._settling:
+            return []
+        self._wait_ms = min(2 * self._wait_ms, self._resend_ms_max)
+        again: Effect = SendAll(self._others, self._note()) if queue_idle else ConnectAll()
+        return [again, Wait(self._wait_ms)]
+
+    def settle_over(self) -> list[Effect]:
+        """The ``Settle`` is over: no better vote came, so the proposal has won."""
+        if not self._voting or not self._settling:
+            return []
+        return self._finish(self.proposal, self._agreeing(self._received, self.proposal))
+
+    def heard(self, sender: int, note: Notification) -> list[Effect]:
+        """A notification from ``sender``, in any state."""
+        if self.state is not PeerState.LOOKING:
+            return self._heard_while_settled(sender, note)
+        if not self._voting:
+            return [_observe(sender, note, "ignored: we do not vote yet")]
+        effects = self._newer_config(sender, note)
+        if sender not in self._voters:
+            return effects + self._heard_non_voter(sender, note)
+        if note.state is PeerState.LOOKING:
+            return effects + self._heard_looking(sender, note)
+        if note.state is PeerState.OBSERVING:
+            return [*effects, _observe(sender, note, "ignored: an observer's vote")]
+        return effects + self._heard_settled(sender, note)
+
+    # -- what was heard --------------------------------------------------------------------------------------------
+
+    def _heard_while_settled(self, sender: int, note: Notification) -> list[Effect]:
+        if note.state is not PeerState.LOOKING:
+            return [_observe(sender, note, "ignored: neither side looks")]
+        answer: list[Effect] = [_observe(sender, note, "answered: we have a leader"), Send(sender, self._note())]
+        if self.state is PeerState.LEADING and sender in self._voters:
+            answer.insert(1, ReportLooking(sender))
+        return answer
+
+    def _heard_non_voter(self, sender: int, note: Notification) -> list[Effect]:
+        """Answer §5.1.3, but never an answer: two peers that take each other for non-voters would not stop."""
+        if note.state is not PeerState.LOOKING or self._my_id not in self._voters:
+            return [_observe(sender, note, "ignored: not a voter")]
+        self._askers.add(sender)
+        if note.leader != NO_VOTE:
+            return [_observe(sender, note, "ignored: not a voter, it will hear the result")]
+        # The vote of this round, not of the last role: that leader is gone.
+        return [_observe(sender, note, "answered: not a voter"), Send(sender, self._note())]
+
+    def _heard_looking(self, sender: int, note: Notification) -> list[Effect]:
+        """§5.1.4 and §5.2.5."""
+        if note.round < self.round:
+            older: Effect = _observe(sender, note, "ignored: older round")
+            # A non-voter's round means nothing to voters, and they would answer its answer.
+            return [older, Send(sender, self._note())] if self._my_id in self._voters else [older]
+        if note.leader not in self._voters:
+            return [_observe(sender, note, "ignored: the leader is not a voter")]
+        if self._initial.zxid == UNTRUSTED_ZXID:
+            return [_observe(sender, note, "ignored: our own history is untrusted")]
+        if note.zxid == UNTRUSTED_ZXID:
+            return [_observe(sender, note, "ignored: untrusted history")]
+        effects: list[Effect] = [_observe(sender, note, "counted")]
+        vote = Vote(note.leader, note.zxid, note.round, note.peer_epoch)
+        if note.round > self.round:
+            self.round = note.round
+            self._received.clear()
+            better = vote if self._beats(vote, self._initial) else self._initial
+            effects += self._change(better, "newer round")
+        elif self._beats(vote, self.proposal):
+            effects += self._change(vote, "better vote")
+        elif sender not in self._received:
+            effects.append(Send(sender, self._note()))
+        self._received[sender] = vote
+        return effects + self._weigh()
+
+    def _heard_settled(self, sender: int, note: Notification) -> list[Effect]:
+        """§5.2.7: join a leader that says it leads and that a quorum follows."""
+        if note.leader not in self._voters:
+            return [_observe(sender, note, "ignored: the leader is not a voter")]
+        vote = Vote(note.leader, note.zxid, note.round, note.peer_epoch, note.state, note.version)
+        effects: list[Effect] = [_observe(sender, note, "counted")]
+        if note.round == self.round:
+            # Version 0 makes votes of our round agree by leader alone: some may know the new epoch already.
+            self._received[sender] = msgspec.structs.replace(vote, version=0)
+            if voters := self._followed(self._received, vote):
+                return effects + self._finish(vote, voters)
+        self._out_of_election[sender] = vote
+        if voters := self._followed(self._out_of_election, vote):
+            self.round = note.round
+            return effects + self._finish(vote, voters)
+        return effects + self._weigh()
+
+    def _newer_config(self, sender: int, note: Notification) -> list[Effect]:
+        """§5.1.2: only while looking; a text without a version is as good as none."""
+        if note.version <= 1 or not note.config:
+            return []
+        _, _, digits = note.config.rpartition("version=")
+        try:
+            version = int(digits, 16)
+        except ValueError:
+            return []
+        return [ConfigHeard(sender, version, note.config)] if version > self._committed.version else []
+
+    # -- votes -----------------------------------------------------------------------------------------------------
+
+    def _change(self, vote: Vote, because: str) -> list[Effect]:
+        changed = VoteChanged(
+            round=self.round, leader=vote.leader, zxid=vote.zxid, peer_epoch=vote.peer_epoch, because=because
+        )
+        return [Observe(changed), *self._propose(vote)]
+
+    def _propose(self, vote: Vote) -> list[Effect]:
+        self.proposal = msgspec.structs.replace(vote, round=self.round)
+        self._settling = False
+        if self._my_id in self._voters and self._initial.zxid != UNTRUSTED_ZXID:
+            self._received[self._my_id] = self.proposal
+        return [SendAll(self._others, self._note()), Wait(self._wait_ms)]
+
+    def _weigh(self) -> list[Effect]:
+        """§5.2.5f: does a quorum want what we want?"""
+        agreeing = self._agreeing(self._received, self.proposal)
+        if not self._has_all_quorums(agreeing):
+            if not self._settling:
+                return []
+            self._settling = False
+            return [Wait(self._wait_ms)]
+        # A better vote can only start at a voter, as the vote for itself. When every voter has given up its own for
+        # ours there is nobody left to wait for.
+        if agreeing >= self._voters:
+            return self._finish(self.proposal, agreeing)
+        if self._settling:
+            return []
+        self._settling = True
+        return [Settle(self._settle_ms)]
+
+    def _finish(self, vote: Vote, voters: frozenset[int]) -> list[Effect]:
+        if vote.leader == self._my_id:
+            self.state = PeerState.LEADING
+            self.leading_votes = voters
+        elif self._my_id in self._committed.observers:
+            self.state = PeerState.OBSERVING
+        else:
+            self.state = PeerState.FOLLOWING
+        self.current_vote = Vote(vote.leader, vote.zxid, self.round, vote.peer_epoch, self.state)
+        told = sorted(self._askers.union(self._others) if self._my_id in self._voters else ())
+        self.abandon()
+        done = Done(self.current_vote, self.state, voters)
+        return [SendAll(tuple(told), self._note()), done] if told else [done]
+
+    def _forget_votes(self) -> None:
+        self._settling = False
+        self._received.clear()
+        self._out_of_election.clear()
+        self._askers.clear()
+
+    def _note(self) -> Notification:
+        vote = self.proposal if self.state is PeerState.LOOKING else self.current_vote
+        return Notification(
+            state=self.state,
+            leader=vote.leader,
+            zxid=vote.zxid,
+            round=vote.round,
+            peer_epoch=vote.peer_epoch,
+            config=self._config_text,
+        )
+
+    def _beats(self, new: Vote, old: Vote) -> bool:
+        """§5.2.8: epoch, then zxid, then id; a peer of weight 0 is never worth a vote."""
+        if (new.peer_epoch, new.zxid, new.leader) <= (old.peer_epoch, old.zxid, old.leader):
+            return False
+        config = self._committed if new.leader in self._committed.voters or not self._last_seen else self._last_seen
+        return config.weight(new.leader) != 0
+
+    @staticmethod
+    def _agreeing(votes: Mapping[int, Vote], vote: Vote) -> frozenset[int]:
+        return frozenset(sid for sid, other in votes.items() if other.agrees(vote))
+
+    def _followed(self, votes: Mapping[int, Vote], vote: Vote) -> frozenset[int]:
+        """Who in ``votes`` agrees with ``vote``, if that is a quorum and its leader confirms (§5.2.10); else nobody."""
+        agreeing = self._agreeing(votes, vote)
+        if vote.leader == self._my_id:
+            # Followers of an older round of ours must not make us lead again (ZOOKEEPER-1514).
+            confirmed = vote.round == self.round
+        else:
+            confirmed = vote.leader in votes and votes[vote.leader].state is PeerState.LEADING
+        return agreeing if confirmed and self._has_all_quorums(agreeing) else frozenset()
+
+    def _has_all_quorums(self, sids: Iterable[int]) -> bool:
+        if not self._committed.contains_quorum(sids):
+            return False
+        return self._last_seen is None or self._last_seen.contains_quorum(sids)
+
+
+def _observe(sender: int, note: Notification, outcome: str) -> Observe:
+    return Observe(
+        VoteHeard(
+            sender=sender,
+            state=note.state.name.lower(),
+            round=note.round,
+            leader=note.leader,
+            zxid=note.zxid,
+            peer_epoch=note.peer_epoch,
+            outcome=outcome,
+        )
+    )

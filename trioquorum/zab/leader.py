@@ -1,0 +1,199 @@
+"""A leader in broadcast: proposals, acknowledgements, commits in order (quorum-protocol §10, §15, §16, §18).
+
+Everything here is called per frame, not per transaction, except ``propose``. An ACK is cumulative: it says that a log
+holds everything up to its zxid, so what is committed is the highest zxid that the logs of a quorum reach.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from trioquorum.errors import PeerProtocolError, RoleEnded
+from trioquorum.invariants import invariant
+from trioquorum.zab.quorum import QuorumConfig
+
+COUNTER_MASK: Final = 0xFFFFFFFF
+
+
+class Proposal(msgspec.Struct):
+    """A proposed transaction. ``context`` is the proposer's own; it comes back with the commit."""
+
+    zxid: int
+    payload: bytes
+    context: object
+
+
+class _AckTimer(msgspec.Struct):
+    """SyncLimitCheck of one follower: only proposals above ``floor`` are timed, one (``zxid``) at a time."""
+
+    floor: int
+    zxid: int | None = None
+    since: float = 0.0
+
+
+class Leader:
+    """One term in broadcast; a new term needs a new object.
+
+    ``last_seen`` is a proposed configuration that is newer than ``config``, or the same: then commits need quorums of
+    both. ``epoch`` is that of every zxid proposed here.
+    """
+
+    def __init__(self, my_id: int, config: QuorumConfig, last_seen: QuorumConfig | None = None, *, epoch: int) -> None:
+        self.my_id = my_id
+        self.config = config
+        self.last_proposed = epoch << 32
+        self.last_committed = epoch << 32
+        self.outstanding: deque[Proposal] = deque()
+        self._epoch = epoch
+        self._configs = [config]
+        if last_seen is not None and last_seen.version > config.version:
+            self._configs.append(last_seen)
+        self._acked: dict[int, int] = {}
+        self._timers: dict[int, _AckTimer] = {}
+        self._syncs: deque[tuple[int, int]] = deque()
+
+    # Proposals and acknowledgements
+
+    def propose(self, zxid: int, payload: bytes, context: object) -> None:
+        """Add the next proposal. The caller sends and logs it; its own log acknowledges like every other.
+
+        Raises:
+            RoleEnded: the counter is used up; only a new epoch has zxids again (ZOOKEEPER-1277).
+        """
+        if zxid & COUNTER_MASK == COUNTER_MASK:
+            raise RoleEnded(f"epoch {self._epoch} has no transaction ids left: a new epoch must begin")
+        # A standalone server goes on counting where it stopped, so its first proposal may have any counter.
+        begins = self.last_proposed & COUNTER_MASK == 0
+        invariant(
+            zxid >> 32 == self._epoch and (zxid == self.last_proposed + 1 or (begins and zxid > self.last_proposed)),
+            "a leader proposes in its epoch without gaps",
+            zxid=zxid,
+            last=self.last_proposed,
+        )
+        self.last_proposed = zxid
+        self.outstanding.append(Proposal(zxid, payload, context))
+
+    def ack(self, sid: int, zxid: int) -> list[Proposal]:
+        """The log of ``sid`` holds everything up to ``zxid``. What is committed by that, in order.
+
+        Acknowledgements of (epoch, 0), of older history and of what is committed change nothing.
+
+        Raises:
+            PeerProtocolError: ``zxid`` was never proposed.
+        """
+        if zxid & COUNTER_MASK == 0:
+            # The learner's second ACK of NEWLEADER, after UPTODATE.
+            return []
+        if zxid > self.last_proposed:
+            raise PeerProtocolError(f"peer {sid} acknowledged {zxid:#x}, the last proposal is {self.last_proposed:#x}")
+        if zxid <= self._acked.get(sid, -1):
+            return []
+        self._acked[sid] = zxid
+        return self._commit_up_to(self._reached()) if zxid > self.last_committed else []
+
+    def _reached(self) -> int:
+        """The highest zxid that the logs of a quorum of every configuration hold."""
+        acked = self._acked
+        for zxid in sorted(set(acked.values()), reverse=True):
+            if zxid <= self.last_committed:
+                break
+            holders = [sid for sid, reached in acked.items() if reached >= zxid]
+            if all(config.contains_quorum(holders) for config in self._configs):
+                return zxid
+        return self.last_committed
+
+    def _commit_up_to(self, zxid: int) -> list[Proposal]:
+        committed: list[Proposal] = []
+        outstanding = self.outstanding
+        while outstanding and outstanding[0].zxid <= zxid:
+            committed.append(outstanding.popleft())
+        if committed:
+            invariant(
+                self.last_committed < committed[0].zxid and committed[-1].zxid == zxid,
+                "a leader commits what it proposed, in order",
+                commits=zxid,
+                first=committed[0].zxid,
+                committed=self.last_committed,
+            )
+            self.last_committed = zxid
+        return committed
+
+    # Learners
+
+    def start_forwarding(self, sid: int, last_seen_zxid: int, *, participant: bool) -> list[Proposal]:
+        """A learner was sent everything up to ``last_seen_zxid``. What it must be sent now, as PROPOSAL each (§10).
+
+        From here on it gets every proposal and commit (participant), or every committed transaction. The caller does
+        not wait between planning the sync, this call and queueing the result, so nothing is missed or sent twice.
+        Committed transactions are never among the result: callers apply what ``ack`` returns before they wait, hence
+        whatever is committed was in the view that the sync was planned on.
+        """
+        invariant(sid != self.my_id, "a leader does not follow itself", sid=sid)
+        invariant(
+            last_seen_zxid >= self.last_committed or self.last_committed == self._epoch << 32,
+            "what is committed is part of every sync",
+            learner=sid,
+            last_seen=last_seen_zxid,
+            committed=self.last_committed,
+        )
+        self.forget_learner(sid)
+        # The sync may cut from its log what it acknowledged on an earlier link: such a promise is void until it is
+        # given again. What was committed by it stays committed, and is part of the sync.
+        self._acked[sid] = min(self._acked.get(sid, -1), last_seen_zxid)
+        if not participant:
+            return []
+        return [proposal for proposal in self.outstanding if proposal.zxid > last_seen_zxid]
+
+    def forget_learner(self, sid: int) -> None:
+        """A learner's link ended. What it acknowledged is still in its log and counts."""
+        self._timers.pop(sid, None)
+        if self._syncs:
+            self._syncs = deque(entry for entry in self._syncs if entry[1] != sid)
+
+    # Liveness
+
+    def start_timing(self, sid: int) -> None:
+        """A follower acknowledged NEWLEADER: from now on it must acknowledge what is proposed."""
+        self._timers[sid] = _AckTimer(floor=self.last_proposed)
+
+    def keeps_quorum(self, synced: Iterable[int]) -> bool:
+        """Whether this leader and the ``synced`` learners are a quorum of every configuration (§7.4)."""
+        alive = {self.my_id, *synced}
+        return all(config.contains_quorum(alive) for config in self._configs)
+
+    def overdue(self, sid: int, now: float, limit: float) -> bool:
+        """Whether a follower leaves a proposal without ACK for ``limit`` or longer (SyncLimitCheck, §15).
+
+        Ask at every ping; ``now`` and ``limit`` are in one unit. A proposal's time begins at the first question after
+        it. Always false for who has no ``start_timing``.
+        """
+        timer = self._timers.get(sid)
+        if timer is None:
+            return False
+        acked = self._acked.get(sid, -1)
+        if timer.zxid is None or acked >= timer.zxid:
+            late = self.last_proposed > max(acked, timer.floor)
+            timer.zxid, timer.since = (self.last_proposed, now) if late else (None, now)
+            return False
+        return now - timer.since >= limit
+
+    # Sync
+
+    def sync(self, sid: int) -> bool:
+        """A learner asks to be told when everything proposed so far is committed (§18): true if that is so now.
+
+        Otherwise ``released_syncs`` names it once the last proposal of this moment is committed.
+        """
+        if not self.outstanding:
+            return True
+        self._syncs.append((self.last_proposed, sid))
+        return False
+
+    def released_syncs(self) -> list[int]:
+        """Learners whose waiting syncs are complete, one entry per sync, oldest first. Ask after handling commits."""
+        released: list[int] = []
+        while self._syncs and self._syncs[0][0] <= self.last_committed:
+            released.append(self._syncs.popleft()[1])
+        return released

@@ -1,0 +1,372 @@
+"""ZooKeeper's own configuration, read: ``zoo.cfg`` with its dynamic file and ``myid`` (config §1–4)."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from trioquorum import config as cfg
+from trioquorum.errors import ConfigError
+from trioquorum.limits import Limits
+from trioquorum.transport import Address
+
+_TICK_TIME_MS: Final = 3000  # ZooKeeper's default, which a zoo.cfg without tickTime counts on
+_WILDCARDS: Final = frozenset(("0.0.0.0", "::"))
+
+
+class Entry(NamedTuple):
+    """One ``key=value`` and where it stands, ``file:line``."""
+
+    key: str
+    value: str
+    where: str
+
+
+def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
+    """The configuration in ``path``, and one line for each key that has no effect here.
+
+    Raises:
+        ConfigError: the file, its dynamic file or ``myid`` cannot be read or used.
+    """
+    found = _read(path)
+    warnings: list[str] = []
+    settings: dict[str, Any] = {"tick_time_ms": _TICK_TIME_MS, "purge_enabled": False}
+    limits: dict[str, Any] = {}
+    for key, entry in found.items():
+        if key in _SETTINGS:
+            name, parse = _SETTINGS[key]
+            settings[name] = parse(entry)
+        elif key in _LIMITS:
+            limits[_LIMITS[key]] = _integer(entry)
+        elif key in _PROTECTIONS:
+            _refuse_protection(entry)
+        elif key not in _STRUCTURE and not _SERVER_KEY.fullmatch(key):
+            warnings.append(f"{entry.where}: {entry.key} has no effect here")
+    data_dir = _data_dir(found, path)
+    peers = _peers(found, path)
+    own = _own_client(found)
+    if not peers or _is_alone(found, peers, path):
+        clients = tuple(dict.fromkeys(_merge(own, peers[0].client if peers else None, path)))
+        if not clients:
+            raise ConfigError(f"{path}: clientPort is missing; add clientPort=2181")
+        my_id, peers = 0, ()
+    else:
+        for key in ("initLimit", "syncLimit"):
+            if key not in found:
+                raise ConfigError(f"{path}: {key} is missing; an ensemble needs it, add {key}=10")
+        my_id = _my_id(data_dir)
+        me = next((spec for spec in peers if spec.id == my_id), None)
+        if me is None:
+            raise ConfigError(
+                f"{path}: there is no server.{my_id}, which {data_dir / 'myid'} says this is; correct one"
+            )
+        clients = _merge(own, me.client, path)
+        if (said := found.get("peerType")) and said.value.lower() != me.role:
+            warnings.append(
+                f"{said.where}: peerType says {said.value}, the server list says {me.role}; the list counts"
+            )
+    config = cfg.ServerConfig(
+        my_id=my_id,
+        peers=peers,
+        client_addresses=clients,
+        data_dir=data_dir,
+        data_log_dir=Path(found["dataLogDir"].value) if "dataLogDir" in found else data_dir,
+        config_version=_version(found),
+        limits=Limits(**limits),
+        **settings,
+    )
+    cfg.check(config, str(path))
+    return config, warnings
+
+
+# -- Properties files --------------------------------------------------------------------------------------------------
+
+
+def read_properties(text: str, name: str) -> Iterator[Entry]:
+    """Java's properties format: comments, continued lines, escapes; ``=``, ``:`` or a blank ends the key."""
+    lines = enumerate(re.split("\r\n|\r|\n", text), 1)
+    for number, line in lines:
+        whole = line.lstrip(_BLANKS)
+        if not whole or whole[0] in "#!":
+            continue
+        while _continues(whole):
+            whole = whole[:-1] + next(lines, (0, ""))[1].lstrip(_BLANKS)
+        found = _PROPERTY.match(whole)
+        where = f"{name}:{number}"
+        if found is None:
+            raise ConfigError(f"{where}: has no key before the =")
+        key, value = (_unescape(part, where).strip() for part in (found["key"], whole[found.end() :]))
+        yield Entry(key, value, where)
+
+
+_BLANKS: Final = " \t\f"
+_PROPERTY: Final = re.compile(r"(?P<key>(?:\\.|[^\\=: \t\f])+)[ \t\f]*[=:]?[ \t\f]*", re.DOTALL)
+_ESCAPES: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def _continues(line: str) -> bool:
+    """An odd number of backslashes at the end."""
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+
+
+def _unescape(text: str, where: str) -> str:
+    def replace(found: re.Match[str]) -> str:
+        escaped = found[1]
+        if escaped[0] == "u":
+            if len(escaped) < 5:
+                raise ConfigError(f"{where}: \\u is not followed by four hexadecimal digits")
+            return chr(int(escaped[1:], 16))
+        return _ESCAPES.get(escaped, escaped)
+
+    return re.sub(r"\\(u[0-9a-fA-F]{4}|.)", replace, text, flags=re.DOTALL)
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    """All entries, those of the dynamic file included; a later line replaces an earlier one, as in Java."""
+    found = {entry.key.removeprefix("zookeeper."): entry for entry in read_properties(cfg.read_text(path), str(path))}
+    if "dynamicConfigFile" not in found:
+        return found
+    for key, entry in found.items():
+        if _SERVER_KEY.fullmatch(key):
+            raise ConfigError(f"{entry.where}: {entry.key} belongs into dynamicConfigFile when there is one; move it")
+    dynamic = Path(found["dynamicConfigFile"].value)
+    for entry in read_properties(cfg.read_text(dynamic), str(dynamic)):
+        if not _SERVER_KEY.fullmatch(entry.key):
+            raise ConfigError(f"{entry.where}: {entry.key} does not belong into a dynamic file; move it to {path}")
+        found[entry.key] = entry
+    return found
+
+
+# -- Values ------------------------------------------------------------------------------------------------------------
+
+
+def _integer(entry: Entry) -> int:
+    try:
+        return int(entry.value)
+    except ValueError:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a whole number") from None
+
+
+def _number(entry: Entry) -> float:
+    try:
+        return float(entry.value)
+    except ValueError:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a number") from None
+
+
+def _truth(entry: Entry) -> bool:
+    """ZooKeeper takes ``true``/``false`` for some keys and ``yes``/``no`` for others; both are taken for all."""
+    truths = {"true": True, "yes": True, "false": False, "no": False}
+    if entry.value.lower() not in truths:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write true or false")
+    return truths[entry.value.lower()]
+
+
+def _refuse_protection(entry: Entry) -> None:
+    """Running without what the operator asked to be protected by would be worse than not running."""
+    if _truth(entry):
+        raise ConfigError(f"{entry.where}: {entry.key} asks for a protection that is not offered; set it to false")
+
+
+def _timeout(entry: Entry) -> int:
+    """A session timeout bound; ZooKeeper writes -1 for the default of so many ticks."""
+    return max(0, _integer(entry))
+
+
+def _kibibytes(entry: Entry) -> int:
+    return _integer(entry) * 1024
+
+
+def _words(entry: Entry) -> frozenset[str]:
+    words = frozenset(word.strip() for word in entry.value.split(",") if word.strip())
+    if "*" in words:
+        return cfg.FOUR_LETTER_WORDS
+    if unknown := sorted(words - cfg.FOUR_LETTER_WORDS):
+        raise ConfigError(
+            f"{entry.where}: {unknown[0]!r} is no four-letter word of ZooKeeper; remove it from {entry.key}"
+        )
+    return words
+
+
+def _purges(entry: Entry) -> bool:
+    """An interval, with or without a unit, that is not 0."""
+    found = re.fullmatch(r"(\d+)\s*(?:ms|[dhms])?", entry.value)
+    if not found:
+        raise ConfigError(
+            f"{entry.where}: {entry.key} is {entry.value!r}; write hours, or a number with d, h, m, s or ms"
+        )
+    return int(found[1]) > 0
+
+
+_SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
+    "tickTime": ("tick_time_ms", _integer),
+    "initLimit": ("init_limit_ticks", _integer),
+    "syncLimit": ("sync_limit_ticks", _integer),
+    "connectToLearnerMasterLimit": ("learner_connect_limit_ticks", _integer),
+    "minSessionTimeout": ("min_session_timeout_ms", _timeout),
+    "maxSessionTimeout": ("max_session_timeout_ms", _timeout),
+    "4lw.commands.whitelist": ("four_letter_words", _words),
+    "leaderServes": ("leader_serves", _truth),
+    "syncEnabled": ("sync_enabled", _truth),
+    "observer.syncEnabled": ("sync_enabled", _truth),
+    "forceSync": ("force_sync", _truth),
+    "fsync.warningthresholdms": ("slow_flush_ms", _integer),
+    "preAllocSize": ("log_preallocate_bytes", _kibibytes),
+    "snapshotSizeFactor": ("snapshot_size_factor", _number),
+    "autopurge.purgeInterval": ("purge_enabled", _purges),
+    "cnxTimeout": ("connect_timeout_ms", _integer),
+    "fastleader.minNotificationInterval": ("election_resend_ms_min", _integer),
+    "fastleader.maxNotificationInterval": ("election_resend_ms_max", _integer),
+    "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", _integer),
+}
+_LIMITS: Final[Mapping[str, str]] = {
+    "jute.maxbuffer": "client_frame_bytes_max",
+    "globalOutstandingLimit": "client_requests_inflight_max",
+    "nio.sessionlessCnxnTimeout": "client_sessionless_ms",
+    "maxClientCnxns": "connections_per_ip_max",
+    "maxCnxns": "connections_max",
+    "commitLogCount": "committed_log_txns_max",
+    "snapCount": "snap_count",
+    "autopurge.snapRetainCount": "snapshots_kept",
+}
+_STRUCTURE: Final = frozenset(
+    ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
+    + ("initLimit", "syncLimit", "standaloneEnabled")
+)
+_PROTECTIONS: Final = frozenset(
+    ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
+    + ("sessionRequireClientSASLAuth", "enforce.auth.enabled")
+)
+_SERVER_KEY: Final = re.compile(r"(?:server|group|weight)\.\d+")
+
+
+# -- The ensemble ------------------------------------------------------------------------------------------------------
+
+_HOST: Final = r"(?:\[[\w:.%]+\]|[^\[\]:;|\s]+)"
+_SERVER: Final = re.compile(
+    rf"(?P<host>{_HOST}):(?P<quorum>\d+):(?P<election>\d+)(?::(?P<role>\w+))?"
+    rf"(?:\s*;\s*(?:(?P<client_host>{_HOST}):)?(?P<client>\d+))?"
+)
+
+
+def _peers(found: Mapping[str, Entry], path: Path) -> tuple[cfg.PeerSpec, ...]:
+    if (algorithm := found.get("electionAlg")) and _integer(algorithm) != 3:
+        raise ConfigError(
+            f"{algorithm.where}: electionAlg is {algorithm.value}; only 3 exists any more, remove the line"
+        )
+    groups: dict[int, int] = {}
+    weights: dict[int, int] = {}
+    specs: dict[int, cfg.PeerSpec] = {}
+    for key, entry in found.items():
+        kind, _, number = key.partition(".")
+        if not _SERVER_KEY.fullmatch(key):
+            continue
+        if kind == "weight":
+            weights[int(number)] = _integer(entry)
+        elif kind == "group":
+            for member in entry.value.split(":"):
+                sid = _integer(entry._replace(value=member))
+                if sid in groups:
+                    raise ConfigError(f"{entry.where}: server {sid} is in two groups; leave it in one")
+                groups[sid] = int(number)
+        else:
+            specs[int(number)] = _server(int(number), entry)
+    for sid in (groups.keys() | weights.keys()) - specs.keys():
+        raise ConfigError(
+            f"{path}: a group or weight names server {sid}, but there is no server.{sid}; add or remove it"
+        )
+    return tuple(
+        msgspec.structs.replace(spec, group=groups.get(sid), weight=weights.get(sid, 1))
+        for sid, spec in sorted(specs.items())
+    )
+
+
+def _server(sid: int, entry: Entry) -> cfg.PeerSpec:
+    """``server.N``'s value: ``host:quorum:election[:role][;[host:]port]``, IPv6 hosts in brackets."""
+    if "|" in entry.value:
+        raise ConfigError(f"{entry.where}: {entry.key} has several addresses; only one is supported, keep one")
+    if entry.value.count(";") > 1:
+        raise ConfigError(f"{entry.where}: {entry.key} names a TLS client port; none is offered, remove that part")
+    found = _SERVER.fullmatch(entry.value)
+    if found is None:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write host:2888:3888[:observer][;2181]")
+    role = (found["role"] or "participant").lower()
+    if role not in ("participant", "observer"):
+        raise ConfigError(f"{entry.where}: {found['role']!r} is no role; write participant or observer")
+    return cfg.PeerSpec(
+        id=sid,
+        quorum=_address(found["host"], found["quorum"], entry),
+        election=_address(found["host"], found["election"], entry),
+        client=_address(found["client_host"] or "0.0.0.0", found["client"], entry) if found["client"] else None,
+        role="observer" if role == "observer" else "participant",
+    )
+
+
+def _address(host: str, port: str, entry: Entry) -> Address:
+    if not 0 < int(port) < 1 << 16:
+        raise ConfigError(f"{entry.where}: {port} is no port; use 1 to 65535")
+    return Address("tcp", host.strip("[]").lower(), int(port))
+
+
+def _is_alone(found: Mapping[str, Entry], peers: tuple[cfg.PeerSpec, ...], path: Path) -> bool:
+    """One participant is a standalone server, unless ``standaloneEnabled=false``."""
+    enabled = "standaloneEnabled" not in found or _truth(found["standaloneEnabled"])
+    voters = sum(spec.role == "participant" for spec in peers)
+    if enabled and voters == 1 and len(peers) > 1:
+        raise ConfigError(f"{path}: observers need an ensemble; add participants or set standaloneEnabled=false")
+    return enabled and voters == 1
+
+
+def _own_client(found: Mapping[str, Entry]) -> Address | None:
+    """The client address that the static part names."""
+    if "clientPort" not in found:
+        if host := found.get("clientPortAddress"):
+            raise ConfigError(f"{host.where}: clientPortAddress needs a clientPort; add clientPort=2181")
+        return None
+    entry = found["clientPort"]
+    host = found.get("clientPortAddress")
+    _integer(entry)
+    return _address(host.value if host else "0.0.0.0", entry.value, entry)
+
+
+def _merge(own: Address | None, listed: Address | None, path: Path) -> tuple[Address, ...]:
+    """The client addresses of static part and server line, which must not contradict each other."""
+    if own is None or listed is None:
+        return tuple(address for address in (own, listed) if address is not None)
+    if own == listed or (own.port == listed.port and own.host in _WILDCARDS):
+        return (listed,)
+    if own.port == listed.port and listed.host in _WILDCARDS:
+        return (own,)
+    raise ConfigError(f"{path}: clientPort says {own}, the server line says {listed}; keep one of them")
+
+
+def _data_dir(found: Mapping[str, Entry], path: Path) -> Path:
+    if "dataDir" not in found or not found["dataDir"].value:
+        raise ConfigError(f"{path}: dataDir is missing; add dataDir=/var/lib/zookeeper")
+    return Path(found["dataDir"].value)
+
+
+def _my_id(data_dir: Path) -> int:
+    file = data_dir / "myid"
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: is missing; write this server's number (N of its server.N line) into it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    if not text.isdecimal():
+        raise ConfigError(f"{file}: says {text!r}; write this server's number into it")
+    return int(text)
+
+
+def _version(found: Mapping[str, Entry]) -> int:
+    """The version of the ensemble's configuration: what follows the last dot of the dynamic file's name, in hex."""
+    if "dynamicConfigFile" not in found:
+        return 0
+    _, _, suffix = Path(found["dynamicConfigFile"].value).name.rpartition(".")
+    try:
+        return int(suffix, 16)
+    except ValueError:
+        return 0
