@@ -61,7 +61,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     four_letter_words: frozenset[str] = FOUR_LETTER_WORDS
     leader_serves: bool = True
-    sync_enabled: bool = True  # observers write logs and snapshots
     force_sync: bool = True
     slow_flush_ms: int = 1000  # fsync.warningthresholdms
     log_preallocate_bytes: int = 64 << 20

@@ -90,7 +90,6 @@ maxClientCnxns=7
 maxCnxns=70
 4lw.commands.whitelist=stat, ruok
 leaderServes=no
-syncEnabled=false
 forceSync=no
 snapCount=1000
 preAllocSize=1024
@@ -114,7 +113,7 @@ nio.sessionlessCnxnTimeout=700
     assert server.data_log_dir == tmp_path / "log"
     assert (server.min_session_timeout_ms, server.max_session_timeout_ms) == (4000, 90_000)
     assert server.four_letter_words == {"stat", "ruok"}
-    assert (server.leader_serves, server.sync_enabled, server.force_sync) == (False, False, False)
+    assert (server.leader_serves, server.force_sync) == (False, False)
     assert server.log_preallocate_bytes == 1 << 20
     assert server.snapshot_size_factor == 0.5
     assert server.purge_enabled

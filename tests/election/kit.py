@@ -8,11 +8,12 @@ import trio
 import trio.testing
 
 from tests.election.world import members
+from trioquorum.errors import ConnectFailed
 from trioquorum.events import Event, Events, LinkDown, LinkUp
 from trioquorum.limits import Limits
 from trioquorum.peer.electing import Elections
 from trioquorum.peer.links import ElectionMesh
-from trioquorum.transport import Address, Transports
+from trioquorum.transport import Address, Link, Listener, Transports
 from trioquorum.wire.election import Notification, PeerState
 from trioquorum.zab.election import Election, Vote
 from trioquorum.zab.quorum import QuorumConfig
@@ -27,6 +28,24 @@ def address(sid: int) -> Address:
 
 def note(leader: int, round_: int = 1, state: PeerState = PeerState.LOOKING) -> Notification:
     return Notification(state=state, leader=leader, zxid=0, round=round_, peer_epoch=0)
+
+
+class Unreachable:
+    """A transport that notes when it was asked to dial, and refuses or never gets through."""
+
+    def __init__(self, dials: list[float], *, hangs: bool = False) -> None:
+        self._dials = dials
+        self._hangs = hangs
+
+    async def listen(self, address: Address, *, frame_bytes_max: int) -> Listener:
+        raise AssertionError("nobody listens here")
+
+    async def connect(self, address: Address, *, frame_bytes_max: int) -> Link:
+        self._dials.append(trio.current_time())
+        if self._hangs:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        raise ConnectFailed("refused")
 
 
 class Net:

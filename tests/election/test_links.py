@@ -11,12 +11,12 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.election.kit import Net, address, note
-from trioquorum.errors import ConnectFailed, LinkClosed
+from tests.election.kit import Net, Unreachable, address, note
+from trioquorum.errors import LinkClosed
 from trioquorum.events import Events, FrameDropped, LinkDown, LinkRefused, LinkUp
 from trioquorum.limits import Limits
 from trioquorum.peer.links import YOUNG_LINK_S, ElectionMesh
-from trioquorum.transport import Address, Link, Listener, Transports
+from trioquorum.transport import Address, Link, Transports
 from trioquorum.wire.election import Hello, encode_hello, encode_notification
 
 ELECTION_FRAME_BYTES_MAX = Limits().election_frame_bytes_max
@@ -137,29 +137,14 @@ async def test_a_dead_address_delays_nobody_and_is_not_hammered(autojump_clock: 
         assert trio.current_time() - began <= net.limits.redial_ms_max / 1000
 
 
-class Refusing:
-    """A transport that counts the dials it refuses."""
-
-    def __init__(self, dials: list[float]) -> None:
-        self._dials = dials
-
-    async def listen(self, address: Address, *, frame_bytes_max: int) -> Listener:
-        raise AssertionError("nobody listens here")
-
-    async def connect(self, address: Address, *, frame_bytes_max: int) -> Link:
-        await trio.lowlevel.checkpoint()
-        self._dials.append(trio.current_time())
-        raise ConnectFailed("refused")
-
-
 async def test_dials_back_off_with_jitter_and_a_call_ends_the_pause(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     dials: list[float] = []
     net = Net([1])
-    transports = Transports(memory=net.network.transport("p1"), refusing=Refusing(dials))
+    transports = Transports(memory=net.network.transport("p1"), nowhere=Unreachable(dials))
     limits = Limits(redial_ms_min=100, redial_ms_max=800)
-    there = {2: Address("refusing", "p2")}
+    there = {2: Address("nowhere", "p2")}
     mesh = ElectionMesh(1, there, address(1), transports, limits, Events(), 5000, random.Random(1))
     await nursery.start(mesh.run)
     await trio.sleep(60)
@@ -177,6 +162,35 @@ async def test_dials_back_off_with_jitter_and_a_call_ends_the_pause(
     await trio.testing.wait_all_tasks_blocked()
     assert dials[-1] == began
     nursery.cancel_scope.cancel()
+
+
+async def test_a_dial_that_hangs_is_given_up(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    dials: list[float] = []
+    net = Net([1])
+    transports = Transports(memory=net.network.transport("p1"), nowhere=Unreachable(dials, hangs=True))
+    there = {2: Address("nowhere", "p2")}
+    mesh = ElectionMesh(1, there, address(1), transports, net.limits, Events(), 5000, random.Random(1))
+    await nursery.start(mesh.run)
+    mesh.send(2, note(1))
+    await trio.sleep(20)
+    assert len(dials) == 4
+    for earlier, later in pairwise(dials):
+        assert 5 < later - earlier < 6
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("caller", [1, 2])
+async def test_a_call_answered_by_a_link_is_forgotten(caller: int, autojump_clock: MockClock) -> None:
+    async with running(1, 2) as net:
+        net.network.delay("p1", "p2", 0.1)
+        net.meshes[caller].connect_all()
+        await trio.sleep(0.05)
+        net.meshes[caller].connect_all()  # while it dials
+        await trio.sleep(10)
+        assert net.linked(1) == {2}
+        net.network.break_links("p1", "p2")
+        await trio.sleep(10)
+        assert net.linked(1) == set()
 
 
 async def test_a_dead_peer_is_noticed_at_once(autojump_clock: MockClock) -> None:
@@ -350,8 +364,9 @@ async def test_a_message_caught_in_a_breaking_link_goes_over_the_next_one(autoju
 
 async def test_an_address_in_use_is_an_error_at_start(autojump_clock: MockClock) -> None:
     async with running(1, 2) as net:
-        with pytest.raises(OSError, match="memory://p1"):
+        with pytest.raises(OSError, match="in use") as raised:
             await net.mesh(1).run()
+        assert raised.value.filename == "memory://p1"
 
 
 async def test_nothing_is_left_when_it_stops(autojump_clock: MockClock) -> None:

@@ -75,14 +75,14 @@ class Ensemble:
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.config = folder / "peers.toml"
         lines = [f"[ensemble]\ntick_time_ms = {tick_time_ms}\n{extra}\n"]
-        for i in self.ids:
-            lines.append(
-                f"[[peer]]\nid = {i}\n"
-                f'quorum = "tcp://127.0.0.1:{self.quorum_ports[i]}"\n'
-                f'election = "tcp://127.0.0.1:{self.election_ports[i]}"\n'
-                f'client = "tcp://127.0.0.1:{self.ports[i]}"\n'
-                f'role = "{"participant" if i <= peers else "observer"}"\n'
-            )
+        lines += [
+            f"[[peer]]\nid = {i}\n"
+            f'quorum = "tcp://127.0.0.1:{self.quorum_ports[i]}"\n'
+            f'election = "tcp://127.0.0.1:{self.election_ports[i]}"\n'
+            f'client = "tcp://127.0.0.1:{self.ports[i]}"\n'
+            f'role = "{"participant" if i <= peers else "observer"}"\n'
+            for i in self.ids
+        ]
         self.config.write_text("\n".join(lines))
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class Ensemble:
         for i in ids or self.ids:
             command = [sys.executable, "-m", "trioquorum", "serve", "--id", str(i)]
             command += ["--peers", str(self.config), "--data-dir", str(self.data_dir(i)), "--log-json"]
-            with open(self.log(i), "ab") as log:
+            with self.log(i).open("ab") as log:
                 self.processes[i] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return self
 

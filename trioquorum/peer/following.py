@@ -1,7 +1,6 @@
 """The learner's role: find the leader, take over its history, follow it (quorum-protocol §11–§13)."""
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -80,15 +79,19 @@ class Following:
         address = Address.parse(member.quorum)
         transport = peer.transports[address.scheme]
         limit_ticks = config.learner_connect_limit_ticks or config.init_limit_ticks
+        # The leader may settle its election a little later than we did; only then it listens.
+        patience_ms = 2 * config.election_settle_ms + config.learner_connect_tries * config.learner_connect_retry_ms
+        give_up_at = trio.current_time() + min(limit_ticks * config.tick_time_ms, patience_ms) / 1000
         delay_s = DIAL_RETRY_FIRST_S
-        with trio.move_on_after(limit_ticks * config.tick_time_ms / 1000):
-            for _ in range(config.learner_connect_tries):
+        while True:
+            with trio.move_on_after(limit_ticks * config.tick_time_ms / 1000):
                 try:
                     return await transport.connect(address, frame_bytes_max=config.limits.peer_frame_bytes_max)
                 except LinkClosed:
                     await trio.sleep(delay_s)
-                    delay_s = min(2 * delay_s, config.learner_connect_retry_ms / 1000)
-        raise RoleEnded(f"leader {self._leader} does not answer at {address}")
+            if trio.current_time() >= give_up_at:
+                raise RoleEnded(f"leader {self._leader} does not answer at {address}")
+            delay_s = min(2 * delay_s, config.learner_connect_retry_ms / 1000)
 
     # Discovery and synchronisation
 
@@ -96,6 +99,7 @@ class Following:
         """Handshake and history, until UPTODATE has been handled."""
         self._peer.events.emit(PhaseChanged(phase="discovery", epoch=self._peer.epochs.accepted))
         self._send(self._machine.first_packet())
+        await trio.lowlevel.checkpoint()
         while self._service is None:
             with trio.move_on_after(self._init_limit_s) as patience:
                 packets = decode_packets(await link.receive())
@@ -120,7 +124,7 @@ class Following:
             case effects.Truncate(zxid):
                 await peer.db.truncate(zxid)
             case effects.LoadSnapshot(zxid):
-                await peer.db.replace(_snapshot_chunks(link, self._init_limit_s), zxid)
+                await peer.db.replace(SnapshotFrames(link, self._init_limit_s), zxid)
                 self._machine.snapshot_loaded()
             case effects.FlushLog():
                 await peer.log.drained()
@@ -128,7 +132,7 @@ class Following:
                 self._establish(epoch)
             case _:
                 self._do(effect)
-                await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
 
     def _establish(self, epoch: int) -> None:
         peer = self._peer
@@ -197,13 +201,20 @@ class Following:
         self._outbox.put(encode_packets(packets))
 
 
-async def _snapshot_chunks(link: Link, limit_s: float) -> AsyncIterator[bytes]:
-    """The frames of a snapshot, up to the empty one that ends it."""
-    while True:
-        with trio.move_on_after(limit_s) as patience:
-            chunk = await link.receive()
-        if patience.cancelled_caught:
-            raise RoleEnded("the leader stopped in the middle of its snapshot")
-        if not chunk:
-            return
-        yield chunk
+class SnapshotFrames:
+    """The frames of a snapshot on its way, up to the empty one that ends it."""
+
+    def __init__(self, link: Link, limit_s: float) -> None:
+        self._link = link
+        self._limit_s = limit_s
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with trio.move_on_after(self._limit_s):
+            chunk = await self._link.receive()
+            if not chunk:
+                raise StopAsyncIteration
+            return chunk
+        raise RoleEnded("the leader stopped in the middle of its snapshot")

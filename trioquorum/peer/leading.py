@@ -64,13 +64,14 @@ class Leading:
         address = Address.parse(me.quorum)
         transport = self.peer.transports[address.scheme]
         frame_max = self.peer.config.limits.peer_frame_bytes_max
-        with trio.move_on_after(self.init_limit_s):
-            while True:
-                try:
-                    return await transport.listen(address, frame_bytes_max=frame_max)
-                except OSError:
-                    await trio.sleep(LISTEN_RETRY_S)
-        return await transport.listen(address, frame_bytes_max=frame_max)
+        give_up_at = trio.current_time() + self.init_limit_s
+        while True:
+            try:
+                return await transport.listen(address, frame_bytes_max=frame_max)
+            except OSError as error:
+                if trio.current_time() >= give_up_at:
+                    raise OSError(error.errno, error.strerror or str(error), str(address)) from None
+            await trio.sleep(LISTEN_RETRY_S)
 
     async def _accept(self, listener: Listener) -> None:
         async with trio.open_nursery() as nursery:
@@ -148,6 +149,7 @@ class Leading:
 
     async def disk_records(self, peer_zxid: int) -> DiskRecords | None:
         """What the log on disk can add to a DIFF, read ahead of the plan."""
+        await trio.lowlevel.checkpoint()
         if not wants_disk(peer_zxid, self._view()):
             return None
         log_bytes, snapshot_bytes = await self.peer.db.log_sizes(peer_zxid)

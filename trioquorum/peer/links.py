@@ -149,11 +149,14 @@ class ElectionMesh:
         """Listen, dial and carry notifications until cancelled; started once the address is bound.
 
         Raises:
-            OSError: our address cannot be bound.
+            OSError: our address cannot be bound; ``filename`` holds it.
             LinkClosed: (in a group) the listening socket broke.
         """
         transport = self._transports[self._my_address.scheme]
-        listener = await transport.listen(self._my_address, frame_bytes_max=self._limits.election_frame_bytes_max)
+        try:
+            listener = await transport.listen(self._my_address, frame_bytes_max=self._limits.election_frame_bytes_max)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(self._my_address)) from None
         async with aclosing(listener), trio.open_nursery() as nursery:
             for peer in self._peers.values():
                 nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")

@@ -53,8 +53,18 @@ class Connection(Client):
             return
         self._take(frames)
 
+    @property
+    def stalled(self) -> bool:
+        """Requests were kept back: the driver must not read on, and calls ``resume`` when there is room again."""
+        return bool(self._kept)
+
+    @property
+    def behind(self) -> bool:
+        """The client leaves too many of its replies unread."""
+        return self.outbox_bytes > self._answerer.limits.client_outbox_bytes_max
+
     def resume(self) -> None:
-        """The hold is over: parse what was kept back."""
+        """The hold is over, or there is room in the outbox again: take what was kept back."""
         kept, self._kept = self._kept, []
         self._take(kept)
 
@@ -67,10 +77,13 @@ class Connection(Client):
             self._service.closed(self)
 
     def _take(self, frames: list[bytes]) -> None:
+        if self._kept:
+            self._kept += frames
+            return
         for index, payload in enumerate(frames):
             if self.closing:
                 return
-            if self.held:
+            if self.held or self.behind:
                 self._kept += frames[index:]
                 return
             if self._new:

@@ -3,6 +3,8 @@
 Serves the same sans-I/O connection as ``port``, for in-memory clients and for WebSocket.
 """
 
+import math
+
 import trio
 
 from trioquorum.errors import LinkClosed, PeerProtocolError
@@ -42,12 +44,11 @@ class LinkPort:
         self._answerer.connections.append(self._clients)
         try:
             async with trio.open_nursery() as nursery:
-                while True:
-                    try:
-                        link = await self._listener.accept()
-                    except LinkClosed:
-                        return
-                    nursery.start_soon(self._serve, link)
+                try:
+                    while True:
+                        nursery.start_soon(self._serve, await self._listener.accept())
+                except LinkClosed:
+                    await trio.lowlevel.checkpoint()
         finally:
             self._answerer.connections.remove(self._clients)
 
@@ -68,18 +69,14 @@ class LinkPort:
 
     async def _read(self, client: LinkClient, link: Link) -> None:
         while True:
-            if client.new:
-                with trio.move_on_after(self._limits.client_sessionless_ms / 1000) as patience:
-                    data = await self._receive(link)
-                if patience.cancelled_caught:
-                    return
-            else:
+            patience_s = self._limits.client_sessionless_ms / 1000 if client.new else math.inf
+            with trio.move_on_after(patience_s) as patience:
                 data = await self._receive(link)
-            if data is None:
+            if patience.cancelled_caught or data is None:
                 return
             await client.readable.wait()
             client.feed(data)
-            if client.held:
+            if client.held or client.stalled:
                 client.readable = trio.Event()
             if self._service is not None:
                 self._service.flush()
@@ -88,10 +85,11 @@ class LinkPort:
         try:
             return await link.receive()
         except (LinkClosed, PeerProtocolError):
+            await trio.lowlevel.checkpoint()
             return None
 
     async def _write(self, client: LinkClient, link: Link, scope: trio.CancelScope) -> None:
-        while not client.closing or client.outbox:
+        while True:
             await client.writable.wait()
             client.writable = trio.Event()
             data = b"".join(client.outbox)
@@ -101,8 +99,15 @@ class LinkPort:
                     await link.send(data)
                 except LinkClosed:
                     break
+            else:
+                await trio.lowlevel.checkpoint()
             client.outbox_bytes = sum(map(len, client.outbox))
-            if client.outbox_bytes > self._limits.client_outbox_bytes_cut:
+            if client.stalled and not client.held and not client.behind:
+                self.resume(client)
+                if self._service is not None:
+                    self._service.flush()
+            too_slow = client.outbox_bytes > self._limits.client_outbox_bytes_cut
+            if too_slow or (client.closing and not client.outbox):
                 break
         scope.cancel(reason="the connection was closed")
 
@@ -115,5 +120,5 @@ class LinkPort:
         """``Driver``: the service reads from this client again."""
         assert isinstance(client, LinkClient)
         client.resume()
-        if not client.held:
+        if not client.held and not client.stalled:
             client.readable.set()

@@ -95,6 +95,9 @@ class Port:
     def _ready(self, client: SocketClient, mask: int) -> None:
         if mask & select.EPOLLOUT:
             self._send(client)
+            if client.stalled and not client.held and not client.behind:
+                client.resume()
+                self._set_interest(client)
         if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and client.sock.fileno() >= 0:
             try:
                 data = client.sock.recv(RECEIVE_BYTES)
@@ -104,6 +107,8 @@ class Port:
                 data = b""
             if data:
                 client.feed(data)
+                if client.stalled or client.held:
+                    self._set_interest(client)
             else:
                 self._drop(client)
 
@@ -183,10 +188,9 @@ class Port:
             self._set_interest(client)
 
     def _set_interest(self, client: SocketClient) -> None:
-        """Read unless held or too far behind with its replies; watch for room while output is left."""
-        behind = client.outbox_bytes > self._limits.client_outbox_bytes_max
-        interest = 0 if client.held or client.closing or behind else select.EPOLLIN
-        if client.unsent:
+        """Read unless requests are kept back already; watch for room while output or kept requests wait for it."""
+        interest = 0 if client.held or client.closing or client.stalled or client.behind else select.EPOLLIN
+        if client.unsent or (client.stalled and not client.held):
             interest |= select.EPOLLOUT
         if interest != client.interest and client.sock.fileno() >= 0:
             client.interest = interest

@@ -117,6 +117,7 @@ class Database:
         self.committed_log.clear()
         self._unapplied.clear()
         self._check_digest()
+        missed = set(loaded.skipped)
         count = 0
         async for batch in await self._txn_log.read_after(loaded.zxid):
             for zxid, payload in batch:
@@ -124,13 +125,15 @@ class Database:
                     self._take(decode_txn(payload), payload)
                 except PeerProtocolError as error:
                     raise CorruptLog(f"transaction 0x{zxid:x} of the log makes no sense: {error}") from None
+                missed.discard(zxid)
                 count += 1
                 if count % REPLAY_TXNS_PER_CHECKPOINT == 0:
                     await trio.lowlevel.checkpoint()
-        if tree.last_zxid < loaded.skipped:
+        if missed:
+            # A peer that took over a snapshot never had the transactions that led there.
             raise CorruptLog(
-                f"the snapshot of 0x{loaded.skipped:x} cannot be used and the log ends at 0x{tree.last_zxid:x}: "
-                f"transactions are lost; restore the snapshot, or {_START_AFRESH}"
+                f"the snapshot of 0x{max(missed):x} cannot be used, and the log does not lead there from that of "
+                f"0x{loaded.zxid:x}: transactions are lost; restore the snapshot, or {_START_AFRESH}"
             )
         self._events.emit(
             DatabaseLoaded(

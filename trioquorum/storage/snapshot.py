@@ -88,24 +88,20 @@ def _front(sessions: list[tuple[int, int]], acls: list[tuple[int, tuple[Acl, ...
 def _nodes(tree: DataTree) -> Iterator[bytes]:
     """Every node behind its parent, siblings together, each as it is when its turn comes."""
     nodes = tree.nodes
-    waiting = [iter(("/",))]
+    waiting = [("", iter(("",)))]
     while waiting:
-        path = next(waiting[-1], None)
-        if path is None:
+        prefix, names = waiting[-1]
+        name = next(names, None)
+        if name is None:
             waiting.pop()
             continue
-        node = nodes.get(path)
+        path = prefix + name
+        node = nodes.get(path or "/")
         if node is None:
             continue  # deleted since its parent was written
-        yield (
-            encode_text("" if path == "/" else path)
-            + encode_buffer(node.data)
-            + _LONG.pack(node.acl)
-            + persisted_stat(node)
-        )
+        yield encode_text(path) + encode_buffer(node.data) + _LONG.pack(node.acl) + persisted_stat(node)
         if node.children:
-            prefix = path if path == "/" else f"{path}/"
-            waiting.append(iter([prefix + name for name in node.children]))
+            waiting.append((f"{path}/", iter(tuple(node.children))))
 
 
 def _gathered(parts: Iterable[bytes], chunk_bytes: int) -> Iterator[bytes]:

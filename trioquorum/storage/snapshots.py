@@ -25,12 +25,12 @@ _GZIP_WINDOW: Final = 31
 
 
 class Loaded(msgspec.Struct):
-    """A snapshot in memory. ``skipped`` is the newest zxid of those that could not be used, 0 if there are none."""
+    """A snapshot in memory. ``skipped`` are the zxids of newer ones that could not be used."""
 
     tree: DataTree
     zxid: int
     digest: SnapshotDigest | None
-    skipped: int
+    skipped: set[int]
 
 
 async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int) -> int:
@@ -59,13 +59,13 @@ async def load_newest(disk: Disk, events: Events, zxid_max: int | None = None) -
     """
     found = sorted_by_zxid(await disk.list(), SNAPSHOT)
     candidates = [(zxid, name) for zxid, name in reversed(found) if zxid_max is None or zxid <= zxid_max]
-    skipped = 0
+    skipped: set[int] = set()
     for zxid, name in candidates[:CANDIDATES_MAX]:
         try:
             tree, digest = await _load(disk, name)
         except CorruptSnapshot as error:
             events.emit(SnapshotSkipped(file=name, reason=str(error)))
-            skipped = max(skipped, zxid)
+            skipped.add(zxid)
         else:
             tree.last_zxid = zxid
             return Loaded(tree, zxid, digest, skipped)
@@ -90,8 +90,8 @@ async def _load(disk: Disk, name: str) -> tuple[DataTree, SnapshotDigest | None]
             parser.feed(chunk)
         else:
             await _feed_unzipped(parser, unzip, chunk)
-    if unzip is not None and not unzip.eof:
-        raise CorruptSnapshot("it ends too early")
+    if unzip is not None and (unzip.unused_data or not unzip.eof):
+        raise CorruptSnapshot("it does not end where its compressed data ends")
     parser.finish()
     return tree, parser.digest
 

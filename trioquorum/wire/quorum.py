@@ -153,8 +153,6 @@ class JuteSplitter:
         yield self._within(size + 4)
         (count,) = _INT.unpack_from(self._partial, size)
         size += 4
-        if count < -1:
-            raise PeerProtocolError(f"vector of {count} items in a packet")
         self._within(size + 8 * count)
         for _ in range(2 * count):
             yield self._within(size + 4)
