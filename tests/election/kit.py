@@ -82,7 +82,9 @@ class Net:
 
     async def _run(self, sid: int, *, task_status: trio.TaskStatus[None]) -> None:
         with trio.CancelScope() as self.scopes[sid]:
-            await self.meshes[sid].run(task_status=task_status)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.meshes[sid].run)
+                task_status.started()
 
     async def stop(self, sid: int) -> None:
         """The peer dies: its links break, its tasks end."""

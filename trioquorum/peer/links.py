@@ -180,6 +180,7 @@ class ElectionMesh:
             peer.failures += 1
             await self._dial(peer)
             with trio.move_on_after(self._pause_s(peer.failures)):
+                await trio.lowlevel.checkpoint()
                 while not (peer.call_now and peer.wants_link):
                     await peer.changed.park()
 
@@ -197,6 +198,7 @@ class ElectionMesh:
             with trio.fail_after(self._connect_timeout_s):
                 link = await transport.connect(peer.address, frame_bytes_max=self._limits.election_frame_bytes_max)
         except (LinkClosed, trio.TooSlowError):
+            await trio.lowlevel.checkpoint()
             return  # Normal: the peer may be down for days.
         async with aclosing(link):
             if keeps_dialled(self._my_id, peer.sid):
@@ -207,6 +209,7 @@ class ElectionMesh:
     async def _ask_to_be_called(self, link: Link) -> None:
         """Say who we are and wait until the other end closes, as it does when it has read that."""
         with trio.move_on_after(self._handshake_timeout_s):
+            await trio.lowlevel.checkpoint()
             try:
                 await link.send(self._hello)
                 await link.receive()
@@ -236,6 +239,7 @@ class ElectionMesh:
 
     async def _first_frame(self, link: Link) -> Hello | None:
         with trio.move_on_after(self._handshake_timeout_s):
+            await trio.lowlevel.checkpoint()
             try:
                 return _introduction(await link.receive())
             except (LinkClosed, PeerProtocolError) as error:
@@ -266,12 +270,14 @@ class ElectionMesh:
         reasons: list[str] = []
 
         async def until_closed(work: Callable[[], Awaitable[None]]) -> None:
+            await trio.lowlevel.checkpoint()
             try:
                 await work()
             except (LinkClosed, PeerProtocolError) as error:
                 reasons.append(str(error))
                 nursery.cancel_scope.cancel(reason="the link ended")
 
+        await trio.lowlevel.checkpoint()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(until_closed, partial(self._send_queued, peer, link, hello))
             nursery.start_soon(until_closed, partial(self._receive, peer, link))

@@ -227,6 +227,11 @@ class Service:
             self._answer(client, op, xid, payload)
             self.stats.answered((self.now - since) * 1000)
 
+    def _expire(self, client: Client) -> None:
+        """What a client sent behind its closeSession is told so."""
+        for _, xid, _, _ in client.waiting:
+            client.send(reply(xid, self.tree.last_zxid, Code.SESSIONEXPIRED))
+
     syncs_wait = False
     """Whether a waiting sync is completed by the leader (learners) or by its turn alone (leader)."""
 
@@ -253,10 +258,13 @@ class Service:
                 self.stats.answered((self.now - since) * 1000)
                 if type(txn.record) is ErrorTxn and txn.record.err == Code.SESSIONMOVED:
                     client.close()
-                else:
+                elif not client.closing:
                     err, body = reply_body(op, applied)
                     client.send(reply(xid, header.zxid, err, body))
-                    self._drain(client)
+                    if op == Op.CLOSE_SESSION:
+                        self._expire(client)
+                    else:
+                        self._drain(client)
         if header.type == Op.CLOSE_SESSION:
             self._session_closed(session)
 

@@ -6,7 +6,7 @@ everything else (``links``).
 
 from collections.abc import Callable
 
-from trioquorum.errors import PeerProtocolError
+from trioquorum.errors import FrameRefused, PeerProtocolError
 from trioquorum.events import ClientRefused
 from trioquorum.pipeline.client import Client, Driver
 from trioquorum.pipeline.service import Service
@@ -48,7 +48,8 @@ class Connection(Client):
             return
         try:
             frames = self._frames.feed(data)
-        except PeerProtocolError as error:
+        except FrameRefused as error:
+            self._take(error.frames)
             self._refuse(str(error))
             return
         self._take(frames)

@@ -222,7 +222,6 @@ class Database:
             StorageError: it could not be done: the peer stops.
         """
         async with self._files:
-            await self.log.drained()
             loaded = await snapshots.load_newest(self._disk, self._events, zxid)
             if loaded is None:
                 raise StorageError(

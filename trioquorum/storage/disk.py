@@ -366,17 +366,13 @@ def _lock(path: Path) -> int:
         ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise StorageError(
-            f"{path} is in use by process {holder}; stop that server or choose another data directory"
-        ) from None
     except OSError as error:
+        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+        why = f"is in use by process {holder}" if error.errno == errno.EWOULDBLOCK else f"has no lock: {error.strerror}"
         os.close(fd)
-        raise StorageError(f"{path} cannot be locked: {error.strerror}; choose another data directory") from error
+        raise StorageError(f"{path} {why}; stop that server or choose another data directory") from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     return fd
 
 
