@@ -103,3 +103,34 @@ def test_impossible_lengths_are_damage(length: int) -> None:
     data = bytes(8) + length.to_bytes(4, "big", signed=True) + bytes(100)
     with pytest.raises(CorruptLog, match="bytes at 1024"):
         parse_records(data, whole=True, base=1024)
+
+
+@pytest.mark.parametrize("arrived", range(1, 13))
+def test_a_write_that_stopped_in_the_front_of_a_record(arrived: int) -> None:
+    data = encode_records([create(1, "/a")])
+    parsed = parse_records(data[:arrived] + bytes(1024), whole=True)
+    assert (parsed.records, parsed.at) == ([], 0)
+    # The upper half of a checksum is zero like padding.
+    assert parsed.stop is (Stop.TORN if arrived > 4 else Stop.END)
+
+
+def test_an_end_byte_that_is_neither_right_nor_missing() -> None:
+    data = encode_records([create(1, "/a")])
+    assert parse_records(data[:-1] + b"\0" + bytes(1024), whole=True).stop is Stop.TORN
+    with pytest.raises(CorruptLog, match="has no end, and more follows"):
+        parse_records(data[:-1] + b"C" + bytes(1024), whole=True)
+
+
+def test_a_wrong_length_that_points_into_zeros() -> None:
+    payload = create(1, "/a", bytes(2500))
+    data = bytearray(encode_records([payload, create(2, "/b")]))
+    data[10] ^= 4  # 1024 bytes less
+    with pytest.raises(CorruptLog, match="has a wrong length"):
+        parse_records(bytes(data) + bytes(1024), whole=True)
+
+
+def test_a_wrong_length_that_points_behind_other_records() -> None:
+    data = bytearray(encode_records([create(1, "/a"), create(2, "/b"), create(3, "/c")]))
+    data[8:12] = (600).to_bytes(4, "big")
+    with pytest.raises(CorruptLog, match="has no end, and records follow"):
+        parse_records(bytes(data) + bytes(4096), whole=True)

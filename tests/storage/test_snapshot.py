@@ -70,6 +70,8 @@ def test_a_snapshot_is_cut_into_bounded_chunks() -> None:
     chunks = list(body_chunks(tree, 4096))
     assert max(map(len, chunks)) < 4096 + 300
     assert content(parsed(b"".join(chunks), body=True)) == content(tree) | {"last_zxid": 0}
+    # And by the time that it takes to make one.
+    assert len(list(body_chunks(tree, 1 << 30))) > 10
 
 
 @given(st.data())
@@ -208,6 +210,13 @@ async def test_gzip_is_read_by_its_suffix() -> None:
         await load_newest(MemoryDisk({"snapshot.25.gz": data}), heard.events)
     with pytest.raises(StorageError):
         await load_newest(MemoryDisk({"snapshot.25.gz": gzip.compress(data) + gzip.compress(data)}), heard.events)
+
+
+@pytest.mark.parametrize("cut", [1, 8, 20])
+async def test_a_gzip_that_was_not_written_to_its_end(cut: int) -> None:
+    data = gzip.compress(image(PLAIN)["snapshot.25"])
+    with pytest.raises(StorageError):
+        await load_newest(MemoryDisk({"snapshot.25.gz": data[:-cut]}), Heard().events)
 
 
 async def test_snappy_is_skipped_by_name() -> None:
