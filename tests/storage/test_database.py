@@ -278,25 +278,32 @@ async def test_truncate_to_where_an_epoch_begins() -> None:
     assert content(db.tree) == content(tree_of(E1 + 1, E1 + 2, last=E2))
 
 
-async def test_truncate_to_what_was_never_here_ends_the_role_with_an_older_state() -> None:
-    """The log has a hole that a snapshot of an unestablished leader covers; the next leader does not know all of it."""
-    disk = MemoryDisk(directory({0: DataTree(), E1 + 9: tree_of(*range(E1 + 1, E1 + 10))}, [E1 + 1, E1 + 2], [E1 + 10]))
-    db = await load(disk)
-    assert db.last_zxid == E1 + 10
-    with pytest.raises(RoleEnded, match="ends at 0x100000002"):
-        await db.truncate(E1 + 5)
-    assert content(db.tree) == content(tree_of(E1 + 1, E1 + 2))
-    assert content((await load(disk)).tree) == content(tree_of(E1 + 1, E1 + 2))
-    assert db.last_logged == E1 + 2
-
-
-async def test_truncate_behind_the_oldest_snapshot_changes_nothing() -> None:
-    files = directory({E1 + 3: tree_of(E1 + 1, E1 + 2, E1 + 3)}, [E1 + 1, E1 + 2, E1 + 3, E1 + 4])
+@pytest.mark.parametrize(
+    ("files", "to"),
+    [
+        # The log has a hole that a snapshot of an unestablished leader covers; the next leader does not know all of it.
+        (
+            directory({0: DataTree(), E1 + 9: tree_of(*range(E1 + 1, E1 + 10))}, [E1 + 1, E1 + 2], [E1 + 10]),
+            E1 + 5,
+        ),
+        # History here begins behind it.
+        (directory({E1 + 3: tree_of(E1 + 1, E1 + 2, E1 + 3)}, [E1 + 1, E1 + 2, E1 + 3, E1 + 4]), E1 + 2),
+    ],
+)
+async def test_truncate_to_what_was_never_here_changes_nothing(files: dict[str, bytes], to: int) -> None:
+    """Less history under the same currentEpoch could win an election that it must lose."""
     disk = MemoryDisk(files)
     db = await load(disk)
-    with pytest.raises(StorageError, match="oldest snapshot is newer"):
-        await db.truncate(E1 + 2)
+    before = content(db.tree)
+    last = db.last_zxid
+    with pytest.raises(RoleEnded, match="cannot be cut back"):
+        await db.truncate(to)
     assert {name: bytes(data) for name, data in disk.files.items()} == files
+    assert content(db.tree) == before
+    # The vote is as before; the next leader is asked for a snapshot, and after that all is well again.
+    assert (db.last_zxid, db.joinable_zxid) == (last, -1)
+    await db.replace(stream(tree_of(E1 + 1)), E1 + 1)
+    assert db.joinable_zxid == E1 + 1
 
 
 # SNAP

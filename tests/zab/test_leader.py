@@ -44,7 +44,7 @@ class Stage:
     def ack(self, sid: str, zxid: str) -> str:
         committed = self.leader.ack(int(sid), self._zxid(zxid))
         assert [proposal.context for proposal in committed] == [str(p.zxid & 0xFFFFFFFF) for p in committed]
-        released = self.leader.released_syncs()
+        released = [learner for _, learner in self.leader.released_syncs()]
         answer = f"{sid}: commits {show_all(proposal.zxid for proposal in committed)}"
         return answer + (f", syncs of {released} done" if released else "")
 

@@ -9,10 +9,19 @@ from trioquorum.events import Committed, Established, LinkDown, LinkUp, PhaseCha
 from trioquorum.peer.outbox import LinkOutbox
 from trioquorum.pipeline.learner import LearnerService
 from trioquorum.transport import Address, Link
-from trioquorum.wire.quorum import PacketType, QuorumPacket, decode_packets, encode_packets, encode_touched
+from trioquorum.wire.quorum import (
+    PacketType,
+    QuorumPacket,
+    decode_packets,
+    encode_frames,
+    encode_packets,
+    encode_touched,
+)
 from trioquorum.wire.txn import decode_txn, payload_zxid
 from trioquorum.zab import learner as effects
 from trioquorum.zab.learner import Learner
+
+FRAME_BYTES = 4 << 20
 
 if TYPE_CHECKING:
     from trioquorum.peer.run import Peer
@@ -36,7 +45,7 @@ class Following:
             observer=observer,
             accepted_epoch=peer.epochs.accepted,
             current_epoch=peer.epochs.current,
-            last_zxid=peer.db.last_zxid,
+            last_zxid=peer.db.joinable_zxid,
             config_version=peer.quorum_config.version,
         )
         self._outbox = LinkOutbox(config.limits)
@@ -151,6 +160,7 @@ class Following:
             for effect in self._machine.receive_batch(packets):
                 self._do(effect)
             service.flush()
+            await self._peer.log.wait_room()
 
     def _do(self, effect: effects.Effect) -> None:
         """An effect that waits for nothing."""
@@ -185,6 +195,8 @@ class Following:
         packet = self._machine.acknowledge(zxid)
         if packet is not None:
             self._send(packet)
+        if self._service is not None:
+            self._service.flush()
 
     async def _watch_leader(self) -> None:
         """A leader that says nothing for syncLimit is lost, though its link may stand (§15)."""
@@ -198,7 +210,8 @@ class Following:
         self._outbox.put(encode_packets([packet]))
 
     def _send_all(self, packets: list[QuorumPacket]) -> None:
-        self._outbox.put(encode_packets(packets))
+        for frame in encode_frames(packets, FRAME_BYTES):
+            self._outbox.put(frame)
 
 
 class SnapshotFrames:

@@ -10,21 +10,27 @@ from trioquorum.storage.database import Database
 LOOK_S = 1.0
 
 
-async def keep(db: Database, config: ServerConfig, rng: random.Random) -> None:
-    """Run until the role ends. A snapshot is due after snapCount/2 to snapCount logged transactions, drawn anew each
-    time so that peers do not write theirs at once (disk-format §6).
+class Keeper:
+    """A snapshot is due after snapCount/2 to snapCount logged transactions, whatever roles they were logged in; the
+    number is drawn anew each time, so that peers do not write theirs at once (disk-format §6).
     """
-    snap_count = config.limits.snap_count
-    due = db.log.appended + _patience(snap_count, rng)
-    while True:
-        await trio.sleep(LOOK_S)
-        if db.log.appended >= due:
-            due = db.log.appended + _patience(snap_count, rng)
-            await db.take_snapshot()
-            if config.purge_enabled:
-                await db.purge(config.limits.snapshots_kept)
 
+    def __init__(self, db: Database, config: ServerConfig, rng: random.Random) -> None:
+        self._db = db
+        self._config = config
+        self._rng = rng
+        self._due = self._next()
 
-def _patience(snap_count: int, rng: random.Random) -> int:
-    half = max(snap_count // 2, 1)
-    return half + rng.randrange(half)
+    def _next(self) -> int:
+        half = max(self._config.limits.snap_count // 2, 1)
+        return self._db.log.appended + half + self._rng.randrange(half)
+
+    async def run(self) -> None:
+        """Run while a role serves: snapshots must not meet TRUNC or SNAP."""
+        while True:
+            await trio.sleep(LOOK_S)
+            if self._db.log.appended >= self._due:
+                self._due = self._next()
+                await self._db.take_snapshot()
+                if self._config.purge_enabled:
+                    await self._db.purge(self._config.limits.snapshots_kept)

@@ -30,7 +30,7 @@ class Leading:
         self.config = peer.quorum_config
         self.tick = 0
         self.init_limit_s = config.init_limit_ticks * config.tick_time_ms / 1000
-        self.snapshot_limit_s = 10 * self.init_limit_s
+        self.history_limit_s = 10 * self.init_limit_s
         self.epoch = -1
         self._agreement = EpochAgreement(config.my_id, self.config, peer.epochs.accepted)
         self._agreement.set_leader_summary(peer.epochs.current, peer.db.last_zxid)
@@ -41,6 +41,7 @@ class Leading:
         self._formed = trio.Event()
         self._serving = trio.Event()
         self._handlers: dict[int, LearnerHandler] = {}
+        self._silent: dict[LearnerHandler, None] = {}
 
     async def run(self) -> None:
         """Lead until the quorum is lost or the role is cancelled.
@@ -77,10 +78,24 @@ class Leading:
         async with trio.open_nursery() as nursery:
             while True:
                 link = await listener.accept()
-                if len(nursery.child_tasks) >= self.peer.config.limits.handshake_links_max:
+                if len(nursery.child_tasks) >= self.peer.config.limits.handshake_links_max and not self._make_room():
                     await link.aclose()
                     continue
-                nursery.start_soon(LearnerHandler(link, self).run, name=f"learner {link.remote}")
+                handler = LearnerHandler(link, self)
+                self._silent[handler] = None
+                nursery.start_soon(handler.run, name=f"learner {link.remote}")
+
+    def _make_room(self) -> bool:
+        """Give up the caller that has been silent longest: a learner says at once who it is. False if all have."""
+        for handler in self._silent:
+            handler.give_up("too many callers have not said who they are")
+            self.introduced(handler)
+            return True
+        return False
+
+    def introduced(self, handler: LearnerHandler) -> None:
+        """A caller said who it is, or is gone."""
+        self._silent.pop(handler, None)
 
     # Discovery (§7.1)
 
@@ -175,6 +190,7 @@ class Leading:
         peer.established(self.epoch)
         peer.events.emit(PhaseChanged(phase="broadcast", epoch=self.epoch))
         peer.events.emit(Established(role="leader", leader=peer.config.my_id, epoch=self.epoch, zxid=zxid))
+        self.service.start()
         self._serving.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.serve_clients, self.service if peer.config.leader_serves else None)
@@ -203,6 +219,8 @@ class Leading:
                     alive.add(handler.sid)
             if not machine.keeps_quorum(alive):
                 raise RoleEnded(f"only {sorted(alive)} follow, that is no quorum")
+            if self.service.exhausted:
+                raise RoleEnded(f"epoch {self.epoch} has no transaction ids left")
             self.service.expire()
 
     def joined(self, handler: LearnerHandler) -> None:

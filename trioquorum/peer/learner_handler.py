@@ -24,6 +24,7 @@ from trioquorum.wire.quorum import (
     decode_request,
     decode_revalidate,
     decode_touched,
+    encode_frames,
     encode_leader_info,
     encode_packets,
     encode_revalidate_reply,
@@ -38,7 +39,7 @@ SYNC_FRAME_BYTES = 1 << 20
 
 
 class LearnerHandler:
-    """Serves one learner from its first packet to the end of its link. It is the owner of its clients' sessions."""
+    """Serves one learner from its first packet to the end of its link. Its learner owns the sessions it speaks for."""
 
     def __init__(self, link: Link, leading: "Leading") -> None:
         self.sid = 0
@@ -49,6 +50,8 @@ class LearnerHandler:
         self._link = link
         self._leading = leading
         self._known = False
+        # Sessions keep their owner longer than this handler lives, so it is not the handler itself.
+        self._owner = object()
         self._history_sent = False
         self._reason = "the role ended"
         self._scope = trio.CancelScope()
@@ -66,6 +69,7 @@ class LearnerHandler:
 
     def _leave(self) -> None:
         events = self._leading.peer.events
+        self._leading.introduced(self)
         if self._known:
             self._leading.left(self)
             events.emit(LearnerLeft(learner=self.sid, reason=self._reason))
@@ -110,7 +114,8 @@ class LearnerHandler:
 
     async def _introduction(self) -> tuple[LearnerInfo, int]:
         leading = self._leading
-        packet = (await self._packets())[0]
+        limit_s = min(leading.peer.config.limits.handshake_timeout_ms / 1000, leading.init_limit_s)
+        packet = (await self._packets(limit_s))[0]
         if packet.type not in (PacketType.FOLLOWERINFO, PacketType.OBSERVERINFO):
             raise PeerProtocolError(f"first packet of type {packet.type}")
         info = decode_learner_info(packet.data or b"")
@@ -119,18 +124,19 @@ class LearnerHandler:
         if info.config_version > leading.config.version:
             raise PeerProtocolError(f"learner {info.server_id} knows a newer configuration")
         # A follower that is no voter of this configuration gets what followers get; its word counts for nothing.
+        leading.introduced(self)
         self.participant = packet.type == PacketType.FOLLOWERINFO
         return info, packet.zxid >> 32
 
     async def _expect(self, kind: PacketType) -> QuorumPacket:
-        packets = await self._packets()
+        packets = await self._packets(self._leading.init_limit_s)
         if len(packets) != 1 or packets[0].type != kind:
             raise PeerProtocolError(f"expected {kind.name}, got {[p.type for p in packets]}")
         return packets[0]
 
-    async def _packets(self) -> list[QuorumPacket]:
-        """The next frame during the handshake, within initLimit."""
-        with trio.move_on_after(self._leading.init_limit_s):
+    async def _packets(self, limit_s: float) -> list[QuorumPacket]:
+        """The next frame during the handshake."""
+        with trio.move_on_after(limit_s):
             packets = decode_packets(await self._link.receive())
             if not packets:
                 raise PeerProtocolError("empty frame")
@@ -145,7 +151,6 @@ class LearnerHandler:
         disk = await leading.disk_records(peer_zxid)
         # From here to forward_to nothing waits: choosing and registering is one atomic step (§25, own traps).
         plan = leading.plan(peer_zxid, disk)
-        self._queue_plan(plan)
         leading.service.forward_to(self.sid, self.outbox, participant=self.participant, last_seen_zxid=plan.current)
         leading.peer.events.emit(
             LearnerSyncing(
@@ -156,35 +161,32 @@ class LearnerHandler:
                 proposals=len(plan.proposals),
             )
         )
-        if plan.mode == "SNAP":
-            await self._send_snapshot()
-
-    def _queue_plan(self, plan: SyncPlan) -> None:
-        if plan.mode == "SNAP":
+        # However long the history is, it goes straight to the link; the outbox holds only what comes meanwhile.
+        with self.outbox.unless_full(), trio.move_on_after(leading.history_limit_s):
+            if plan.mode == "SNAP":
+                await self._send_snapshot()
+            else:
+                await self._send_plan(plan)
             return
+        raise LinkClosed("the history was not taken in time")
+
+    async def _send_plan(self, plan: SyncPlan) -> None:
         packets = [QuorumPacket(PacketType[plan.mode], plan.zxid)]
-        size = 0
         for zxid, payload in plan.proposals:
             packets.append(QuorumPacket(PacketType.PROPOSAL, zxid, payload))
             packets.append(QuorumPacket(PacketType.COMMIT, zxid))
-            size += len(payload)
-            if size > SYNC_FRAME_BYTES:
-                self.outbox.put(encode_packets(packets))
-                packets, size = [], 0
-        if packets:
-            self.outbox.put(encode_packets(packets))
+        for frame in encode_frames(packets, SYNC_FRAME_BYTES):
+            await self._link.send(frame)
+        await trio.lowlevel.checkpoint()
 
     async def _send_snapshot(self) -> None:
-        """SNAP, the fuzzy dump in bounded chunks, an empty frame; what is queued meanwhile follows."""
+        """SNAP, the fuzzy dump in bounded chunks, an empty frame."""
         peer = self._leading.peer
         tree = peer.db.tree
-        with trio.move_on_after(self._leading.snapshot_limit_s):
-            await self._link.send(encode_packets([QuorumPacket(PacketType.SNAP, tree.last_zxid)]))
-            for chunk in body_chunks(tree, peer.config.limits.snapshot_chunk_bytes):
-                await self._link.send(chunk)
-            await self._link.send(b"")
-            return
-        raise LinkClosed("the snapshot was not taken in time")
+        await self._link.send(encode_packets([QuorumPacket(PacketType.SNAP, tree.last_zxid)]))
+        for chunk in body_chunks(tree, peer.config.limits.snapshot_chunk_bytes):
+            await self._link.send(chunk)
+        await self._link.send(b"")
 
     # Steady state
 
@@ -197,9 +199,12 @@ class LearnerHandler:
                 # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
                 raise LinkClosed("a newer link took its place")
             self.heard_tick = leading.tick
-            for packet in packets:
-                self._take(packet)
-            service.flush()
+            try:
+                for packet in packets:
+                    self._take(packet)
+            finally:
+                service.flush()
+            await leading.peer.log.wait_room()
 
     def _take(self, packet: QuorumPacket) -> None:
         service = self._leading.service
@@ -212,12 +217,12 @@ class LearnerHandler:
             if op == Op.SYNC:
                 service.learner_sync(self.sid)
             else:
-                service.submit(WriteRequest(session, cxid, op, body, packet.auth or [], self))
+                service.submit(WriteRequest(session, cxid, op, body, packet.auth or [], self._owner))
         elif packet.type == PacketType.PING:
             service.touch(dict(decode_touched(data)))
         elif packet.type == PacketType.REVALIDATE:
             session, timeout_ms = decode_revalidate(data)
-            valid = service.revalidate(session, timeout_ms, self)
+            valid = service.revalidate(session, timeout_ms, self._owner)
             answer = QuorumPacket(PacketType.REVALIDATE, -1, encode_revalidate_reply(session, valid=valid))
             self.outbox.put(encode_packets([answer]))
 

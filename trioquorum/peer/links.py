@@ -123,7 +123,7 @@ class ElectionMesh:
         self._peers = {sid: _Peer(sid, address) for sid, address in addresses.items() if sid != my_id}
         self._inbox: deque[tuple[int, Notification]] = deque(maxlen=limits.election_inbox_max)
         self._arrived = trio.lowlevel.ParkingLot()
-        self._greeting = 0
+        self._greeting: dict[trio.CancelScope, None] = {}
 
     def send(self, sid: int, note: Notification) -> None:
         """Queue ``note`` for ``sid``, one of ``addresses``, in place of what still waits; dials if there is no link."""
@@ -163,12 +163,14 @@ class ElectionMesh:
             task_status.started()
             while True:
                 link = await listener.accept()
-                if self._greeting < self._limits.handshake_links_max:
-                    self._greeting += 1
-                    nursery.start_soon(self._answer, link, name=f"election link from {link.remote}")
-                else:
-                    self._refuse(link, "too many callers have not said who they are")
-                    await link.aclose()
+                if len(self._greeting) >= self._limits.handshake_links_max:
+                    # A peer says at once who it is: who has been silent longest is the least likely to be one.
+                    longest = next(iter(self._greeting))
+                    del self._greeting[longest]
+                    longest.cancel(reason="others call")
+                patience = trio.CancelScope(deadline=trio.current_time() + self._handshake_timeout_s)
+                self._greeting[patience] = None
+                nursery.start_soon(self._answer, link, patience, name=f"election link from {link.remote}")
 
     # -- we dial ---------------------------------------------------------------------------------------------------
 
@@ -218,12 +220,12 @@ class ElectionMesh:
 
     # -- we are dialled --------------------------------------------------------------------------------------------
 
-    async def _answer(self, link: Link) -> None:
+    async def _answer(self, link: Link, patience: trio.CancelScope) -> None:
         async with aclosing(link):
             try:
-                hello = await self._first_frame(link)
+                hello = await self._first_frame(link, patience)
             finally:
-                self._greeting -= 1
+                self._greeting.pop(patience, None)
             if hello is None:
                 return
             peer = self._peers.get(hello.sid)
@@ -237,15 +239,16 @@ class ElectionMesh:
                 peer.end_link("the other end has no link any more")
                 peer.call()
 
-    async def _first_frame(self, link: Link) -> Hello | None:
-        with trio.move_on_after(self._handshake_timeout_s):
+    async def _first_frame(self, link: Link, patience: trio.CancelScope) -> Hello | None:
+        with patience:
             await trio.lowlevel.checkpoint()
             try:
                 return _introduction(await link.receive())
             except (LinkClosed, PeerProtocolError) as error:
                 self._refuse(link, str(error))
                 return None
-        self._refuse(link, "it does not say who it is")
+        waits = patience in self._greeting
+        self._refuse(link, "it does not say who it is" if waits else "too many callers have not said who they are")
         return None
 
     def _refuse(self, link: Link, reason: str) -> None:

@@ -1,12 +1,17 @@
 """Frames on their way to one peer: a bounded queue and the task that empties it."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import trio
 
 from trioquorum.errors import LinkClosed
 from trioquorum.limits import Limits
 from trioquorum.transport import Link
+
+FULL: Final = "the peer does not take what is sent to it"
 
 
 class LinkOutbox:
@@ -19,6 +24,7 @@ class LinkOutbox:
         self._frames_max = limits.learner_queue_packets_max
         self._overflowed = False
         self._filled = trio.Event()
+        self._stuck = trio.CancelScope()
 
     def __len__(self) -> int:
         """Frames that have not left."""
@@ -30,6 +36,8 @@ class LinkOutbox:
             return
         if self._bytes + len(frame) > self._bytes_max or len(self._frames) >= self._frames_max:
             self._overflowed = True
+            self._frames.clear()
+            self._stuck.cancel(reason=FULL)
         else:
             self._frames.append(frame)
             self._bytes += len(frame)
@@ -41,12 +49,25 @@ class LinkOutbox:
         Raises:
             LinkClosed: the link is gone, or its peer fell further behind than ``learner_queue_*_max`` allows.
         """
-        while True:
-            while self._frames:
-                frame = self._frames.popleft()
-                self._bytes -= len(frame)
-                await link.send(frame)
+        with self.unless_full():
+            while True:
+                while self._frames:
+                    frame = self._frames.popleft()
+                    self._bytes -= len(frame)
+                    await link.send(frame)
+                self._filled = trio.Event()
+                await self._filled.wait()
+
+    @contextmanager
+    def unless_full(self) -> Iterator[None]:
+        """Around work that holds the queue up, or is it: an overflow ends it at once.
+
+        Raises:
+            LinkClosed: the queue overflowed.
+        """
+        with trio.CancelScope() as self._stuck:
             if self._overflowed:
-                raise LinkClosed("the peer does not take what is sent to it")
-            self._filled = trio.Event()
-            await self._filled.wait()
+                self._stuck.cancel(reason=FULL)
+            yield
+        if self._overflowed:
+            raise LinkClosed(FULL)

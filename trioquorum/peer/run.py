@@ -21,7 +21,7 @@ from trioquorum.errors import LinkClosed, PeerProtocolError, RoleEnded
 from trioquorum.events import Events, PeerStarted, PeerStopped, StateChanged
 from trioquorum.peer.electing import Elections
 from trioquorum.peer.following import Following
-from trioquorum.peer.keeping import keep
+from trioquorum.peer.keeping import Keeper
 from trioquorum.peer.leading import Leading
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.peer.standalone import lead_alone
@@ -41,19 +41,22 @@ from trioquorum.zab.election import Election, Vote
 from trioquorum.zab.leader import Leader
 
 DATA_FOLDER = "version-2"
+PAUSE_FIRST_S = 0.02
+PAUSE_LONGEST_S = 1.0
 
 
 class Surroundings(msgspec.Struct, kw_only=True):
     """What a peer touches of the world; tests and the simulator pass their own.
 
     ``disks`` are the folder of snapshots and epochs and the folder of logs (they may be the same); without them the
-    real folders of the configuration are used.
+    real folders of the configuration are used. ``on_database`` is handed the database once it is loaded, to look at.
     """
 
     transports: Transports = msgspec.field(default_factory=Transports)
     rng: random.Random = msgspec.field(default_factory=fresh_random)
     wall_ms: Callable[[], int] = wall_clock_ms
     disks: tuple[Disk, Disk] | None = None
+    on_database: Callable[[Database], object] | None = None
 
 
 async def serve(
@@ -87,6 +90,8 @@ async def serve(
         snapshots, logs = around.disks or open_disks(config, stack)
         db = await Database.load(snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms)
         epochs = await Epochs.load(snapshots, db.last_zxid)
+        if around.on_database is not None:
+            around.on_database(db)
         peer = Peer(config, events, around, db, epochs, ports, stats)
         events.emit(
             PeerStarted(
@@ -140,6 +145,11 @@ class Peer:
         self._ports = ports
         self._state = "starting"
         self._elections: Elections | None = None
+        self._established = False
+        self._unserved = trio.CancelScope()
+        self._ports_free = trio.Event()
+        self._ports_free.set()
+        self._keeper = Keeper(db, config, around.rng)
 
     async def run(self) -> None:
         """One role after the other, until cancelled."""
@@ -169,18 +179,24 @@ class Peer:
             await nursery.start(mesh.run)
             await nursery.start(elections.run)
             reason = "the peer starts"
+            pause_s = 0.0
             while True:
+                self._established = False
                 reason = await self._one_role(elections, reason)
+                # A role that never came to serve may fail at once again: do not spin.
+                pause_s = 0.0 if self._established else min(max(2 * pause_s, PAUSE_FIRST_S), PAUSE_LONGEST_S)
+                await trio.sleep(pause_s)
 
     async def _one_role(self, elections: Elections, reason: str) -> str:
         """LOOKING, then the role the election gave; why it ended."""
-        self._become("looking", reason)
-        state, vote = await self._look(elections)
-        role = self._role(state, vote)
-        self._become(state.name.lower(), f"peer {vote.leader} was elected")
         ended = "the role ended"
+        self._become("looking", reason)
         try:
-            await role.run()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._serve_nobody)
+                state, vote = await elections.look(zxid=self.db.last_zxid, peer_epoch=self.epochs.current)
+                self._become(state.name.lower(), f"peer {vote.leader} was elected")
+                await self._role(state, vote).run()
         except* (RoleEnded, LinkClosed, PeerProtocolError) as group:
             ended = _first(group)
         finally:
@@ -191,13 +207,15 @@ class Peer:
             self.db.fast_forward()
         return ended
 
-    async def _look(self, elections: Elections) -> tuple[PeerState, Vote]:
-        """Elect, while clients hear that this peer does not serve."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ports.serve, None)
-            result = await elections.look(zxid=self.db.last_zxid, peer_epoch=self.epochs.current)
-            nursery.cancel_scope.cancel(reason="the election ended")
-        return result
+    async def _serve_nobody(self) -> None:
+        """Tell clients that this peer does not serve, until a service takes the ports over."""
+        self._unserved = trio.CancelScope()
+        self._ports_free = trio.Event()
+        try:
+            with self._unserved:
+                await self._ports.serve(None)
+        finally:
+            self._ports_free.set()
 
     def _role(self, state: PeerState, vote: Vote) -> Leading | Following:
         if state is PeerState.LEADING:
@@ -212,6 +230,7 @@ class Peer:
 
     def established(self, epoch: int) -> None:
         """The role holds in ``epoch``: late joiners are told so (quorum-protocol §5.2.11)."""
+        self._established = True
         if self._elections is not None:
             self._elections.set_peer_epoch(epoch)
 
@@ -236,11 +255,13 @@ class Peer:
 
     async def serve_clients(self, service: Service | None) -> None:
         """Let clients in, for as long as the role lasts."""
+        self._unserved.cancel(reason="a service takes over")
+        await self._ports_free.wait()
         await self._ports.serve(service)
 
     async def keep_snapshots(self) -> None:
         """Take snapshots when enough was logged, and remove what recovery no longer needs; while the role serves."""
-        await keep(self.db, self.config, self._rng)
+        await self._keeper.run()
 
 
 def open_disks(config: ServerConfig, stack: AsyncExitStack) -> tuple[Disk, Disk]:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trioquorum.errors import RoleEnded
 from trioquorum.events import Established
 from trioquorum.zab.leader import Leader
 from trioquorum.zab.quorum import Member, QuorumConfig
@@ -18,6 +19,7 @@ async def lead_alone(peer: "Peer") -> None:
     alone = QuorumConfig([Member(my_id, "memory://nowhere", "memory://nowhere")])
     machine = Leader(my_id, alone, epoch=peer.db.last_zxid >> 32)
     service = peer.leader_service(machine, peer.db.last_zxid, standalone=True)
+    service.start()
     peer.log.on_flushed = service.logged
     peer.events.emit(
         Established(role="standalone", leader=my_id, epoch=peer.db.last_zxid >> 32, zxid=peer.db.last_zxid)
@@ -27,4 +29,6 @@ async def lead_alone(peer: "Peer") -> None:
         nursery.start_soon(peer.keep_snapshots)
         while True:
             await trio.sleep(peer.config.tick_time_ms / 1000)
+            if service.exhausted:
+                raise RoleEnded("there are no transaction ids left")
             service.expire()

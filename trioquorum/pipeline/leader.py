@@ -5,9 +5,9 @@ for all learners, one append to the log. Proposals leave before the leader's own
 for its own disk when a quorum of others has acknowledged.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from trioquorum.errors import RoleEnded
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service, Terms
@@ -16,7 +16,7 @@ from trioquorum.storage.database import Database
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import Op
-from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets
+from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_frames
 from trioquorum.wire.txn import Txn
 from trioquorum.zab.leader import Leader, Proposal
 
@@ -53,29 +53,34 @@ class LeaderService(Service):
         self.observers: dict[int, Outbox] = {}
         self.last_proposed = first_zxid
         self.tracker = SessionTracker(terms.tick_time_ms)
-        now_ms = self._now_ms()
-        for session, timeout_ms in db.tree.sessions.items():
-            # A new leader has not heard of anybody yet: every session gets its full timeout (§17.5).
-            self.tracker.add(session, timeout_ms, now_ms)
         self._prep = Prep(db.tree, self.tracker, PrepOptions())
         self.machine = machine
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether this epoch's counter is used up; only a new epoch has zxids again."""
+        return self.last_proposed & COUNTER_MAX >= COUNTER_MAX - 1
+
     def _now_ms(self) -> int:
         return int(self.terms.clock() * 1000)
+
+    def start(self) -> None:
+        """Serving begins: nobody was heard of yet, so every session gets its full timeout (client-protocol §17.5)."""
+        now_ms = self._now_ms()
+        for session, timeout_ms in self.tree.sessions.items():
+            self.tracker.add(session, timeout_ms, now_ms)
 
     # Writes
 
     def submit(self, request: WriteRequest) -> None:
         """Give a write its zxid and its place in the batch; failures are transactions too (client-protocol §8.1).
 
-        Raises:
-            RoleEnded: the epoch has no zxid left (ZOOKEEPER-1277).
+        When the epoch has no zxid left nothing more is taken: ``exhausted`` tells the role to end (ZOOKEEPER-1277).
         """
-        if self.last_proposed & COUNTER_MAX >= COUNTER_MAX - 1:
-            self.pass_on()
-            raise RoleEnded("the counter of this epoch is used up: a new epoch begins")
+        if self.exhausted:
+            return
         self.last_proposed = zxid = self.last_proposed + 1
         if not self._batch:
             self._batch_time_ms = self.terms.wall_ms()
@@ -92,26 +97,15 @@ class LeaderService(Service):
         if not batch:
             return
         self._batch = []
-        packets: list[QuorumPacket] = []
-        size = 0
         for zxid, payload, txn in batch:
             self.machine.propose(zxid, payload, txn)
-            packets.append(QuorumPacket(PacketType.PROPOSAL, zxid, payload))
-            size += len(payload)
-            if size > FRAME_BYTES:
-                self._to_followers(packets)
-                packets, size = [], 0
-        self._to_followers(packets)
+        if self.followers:
+            packets = [QuorumPacket(PacketType.PROPOSAL, zxid, payload) for zxid, payload, _ in batch]
+            _send(packets, self.followers.values())
         for zxid, payload, _ in batch:
             self.db.append(zxid, payload)
         self.stats.proposed(len(batch[-1][1]))
         self.events.emit(Proposed(first_zxid=batch[0][0], last_zxid=batch[-1][0]))
-
-    def _to_followers(self, packets: list[QuorumPacket]) -> None:
-        if packets and self.followers:
-            frame = encode_packets(packets)
-            for outbox in self.followers.values():
-                outbox.put(frame)
 
     # Acknowledgements and commits
 
@@ -125,7 +119,7 @@ class LeaderService(Service):
         committed = self.machine.ack(sid, zxid)
         if committed:
             self.now = self.terms.clock()
-            self._announce(committed)
+            self._announce_with_syncs(committed)
             for proposal in committed:
                 txn = proposal.context
                 assert isinstance(txn, Txn)
@@ -134,28 +128,33 @@ class LeaderService(Service):
                 if txn.header.type == Op.CLOSE_SESSION:
                     self.tracker.remove(txn.header.session)
             self.events.emit(Committed(zxid=committed[-1].zxid))
-            for learner in self.machine.released_syncs():
-                self.answer_sync(learner)
+
+    def _announce_with_syncs(self, committed: list[Proposal]) -> None:
+        """Tell the learners, each sync right behind the commit it waited for: a later commit must not overtake it."""
+        told = 0
+        for zxid, learner in self.machine.released_syncs():
+            upto = next((n for n in range(told, len(committed)) if committed[n].zxid > zxid), len(committed))
+            self._announce(committed[told:upto])
+            told = upto
+            self.answer_sync(learner)
+        self._announce(committed[told:] if told else committed)
 
     def _announce(self, committed: list[Proposal]) -> None:
         """COMMIT to followers (cumulative), INFORM with the whole transactions to observers."""
+        if not committed:
+            return
         if self.followers:
-            frame = encode_packets([QuorumPacket(PacketType.COMMIT, committed[-1].zxid)])
-            for outbox in self.followers.values():
-                outbox.put(frame)
+            _send([QuorumPacket(PacketType.COMMIT, committed[-1].zxid)], self.followers.values())
         if self.observers:
-            frame = encode_packets([QuorumPacket(PacketType.INFORM, p.zxid, p.payload) for p in committed])
-            for outbox in self.observers.values():
-                outbox.put(frame)
+            packets = [QuorumPacket(PacketType.INFORM, p.zxid, p.payload) for p in committed]
+            _send(packets, self.observers.values())
 
     # Learners
 
     def forward_to(self, sid: int, outbox: Outbox, *, participant: bool, last_seen_zxid: int) -> None:
         """Register a learner in one step with queueing what it has not seen (quorum-protocol §10)."""
         outstanding = self.machine.start_forwarding(sid, last_seen_zxid, participant=participant)
-        packets = [QuorumPacket(PacketType.PROPOSAL, p.zxid, p.payload) for p in outstanding]
-        if packets:
-            outbox.put(encode_packets(packets))
+        _send([QuorumPacket(PacketType.PROPOSAL, p.zxid, p.payload) for p in outstanding], [outbox])
         (self.followers if participant else self.observers)[sid] = outbox
 
     def forget(self, sid: int) -> None:
@@ -174,7 +173,7 @@ class LeaderService(Service):
         """Tell a learner that its oldest sync is done."""
         for outbox in (self.followers.get(sid), self.observers.get(sid)):
             if outbox is not None:
-                outbox.put(encode_packets([QuorumPacket(PacketType.SYNC, 0)]))
+                _send([QuorumPacket(PacketType.SYNC, 0)], [outbox])
 
     def revalidate(self, session: int, timeout_ms: int, owner: object) -> bool:
         """Whether a session that a client brings to another peer lives; then that peer owns it."""
@@ -210,3 +209,10 @@ class LeaderService(Service):
             "synced_observers": len(self.observers),
             "quorum_size": len(self.machine.config.voters),
         }
+
+
+def _send(packets: list[QuorumPacket], outboxes: Iterable[Outbox]) -> None:
+    """Queue packets for each of ``outboxes``, encoded once."""
+    for frame in encode_frames(packets, FRAME_BYTES):
+        for outbox in outboxes:
+            outbox.put(frame)

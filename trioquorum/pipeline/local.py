@@ -19,6 +19,10 @@ from trioquorum.wire.records import (
     WhoAmIResponse,
 )
 
+IDENTITIES_MAX = 100
+IDENTITY_BYTES_MAX = 4096
+"""Of one connection; each of its writes takes them all along to the leader."""
+
 BODY_AT = 8
 """A payload's body begins behind xid and opcode."""
 
@@ -128,7 +132,10 @@ ANSWERS: dict[int, Answer] = {
 
 
 def authenticate(client: Client, xid: int, payload: bytes) -> None:
-    """addauth: answered at once, whatever else waits; a scheme we do not know ends the connection (§12)."""
+    """addauth: answered at once, whatever else waits; a scheme we do not know ends the connection (§12).
+
+    So does one identity more than ``IDENTITIES_MAX``, and one of more than ``IDENTITY_BYTES_MAX``.
+    """
     try:
         request, _ = AuthRequest.decode_from(payload, BODY_AT)
     except PeerProtocolError:
@@ -137,10 +144,17 @@ def authenticate(client: Client, xid: int, payload: bytes) -> None:
     if request.scheme == "digest" and request.auth is not None:
         identity = ("digest", digest_id(request.auth))
         if identity not in client.auth:
+            if len(client.auth) >= IDENTITIES_MAX or len(request.auth) > IDENTITY_BYTES_MAX:
+                _refuse_auth(client, xid)
+                return
             # A new list: requests under way keep the identities they were sent with.
             client.auth = [*client.auth, identity]
     elif request.scheme not in ("world", "ip"):
-        client.send(reply(xid, 0, Code.AUTHFAILED))
-        client.close()
+        _refuse_auth(client, xid)
         return
     client.send(reply(xid, 0, Code.OK))
+
+
+def _refuse_auth(client: Client, xid: int) -> None:
+    client.send(reply(xid, 0, Code.AUTHFAILED))
+    client.close()

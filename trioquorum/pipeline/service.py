@@ -74,6 +74,7 @@ class Service:
         self.now = terms.clock()
         self._ids = ids
         self._held: deque[Client] = deque()
+        self._abandoned: dict[int, deque[int]] = {}
         self._touched: dict[int, int] = {}
 
     # What a role adds
@@ -106,11 +107,15 @@ class Service:
         if self._touched:
             self.touch(self._touched)
             self._touched.clear()
-        while self._held and self.inflight < self.terms.limits.client_requests_inflight_max:
+        while self._held and not self._full():
             self._held.popleft().release()
         self.pass_on()
         for send in self.outputs:
             send()
+
+    def _full(self) -> bool:
+        """Whether so much is under way that clients must wait: requests, or bytes for a log that cannot keep up."""
+        return self.inflight > self.terms.limits.client_requests_inflight_max or not self.db.log.has_room
 
     # Connections
 
@@ -136,10 +141,10 @@ class Service:
             body = client.timeout_ms.to_bytes(4, "big")
             self.submit(WriteRequest(client.session, 0, Op.CREATE_SESSION, body, client.auth, self.terms.server_id))
             return
-        older = self.clients.get(request.session)
-        if older is not None:
-            older.close()
-            self.closed(older)
+        for older in (self.clients.get(request.session), self.connecting.get(request.session)):
+            if older is not None:
+                older.close()
+                self.closed(older)
         client.session = request.session
         if request.password == session_password(request.session):
             self.connecting[client.session] = client
@@ -170,7 +175,11 @@ class Service:
         if self.connecting.get(client.session) is client:
             del self.connecting[client.session]
         self.tree.watches.remove_watcher(client)
-        self.inflight -= sum(1 for waiting in client.waiting if waiting[0] in WRITES)
+        unanswered = [xid for op, xid, _, _ in client.waiting if op in WRITES]
+        if unanswered:
+            # Their commits still come, and the session's next connection may count its xids from 1 again.
+            self.inflight -= len(unanswered)
+            self._abandoned.setdefault(client.session, deque()).extend(unanswered)
         client.waiting.clear()
 
     # Requests
@@ -187,7 +196,7 @@ class Service:
         if op in WRITES:
             waiting.append((op, xid, payload, self.now))
             self.inflight += 1
-            if self.inflight > self.terms.limits.client_requests_inflight_max and not client.held:
+            if self._full() and not client.held:
                 client.hold()
                 self._held.append(client)
             self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
@@ -249,9 +258,11 @@ class Service:
                 self.settle(client, valid=True)
             return
         client = self.clients.get(session)
+        if session in self._abandoned and self._was_abandoned(session, header.cxid):
+            client = None
         if client is not None and client.waiting:
             op, xid, _, since = client.waiting[0]
-            if xid == header.cxid and op in WRITES:
+            if xid == header.cxid and _answers(op, header.type):
                 client.waiting.popleft()
                 self.inflight -= 1
                 client.last_zxid = header.zxid
@@ -268,9 +279,30 @@ class Service:
         if header.type == Op.CLOSE_SESSION:
             self._session_closed(session)
 
+    def _was_abandoned(self, session: int, cxid: int) -> bool:
+        """Whether a commit is that of a write whose connection is gone; they come in the order of submission."""
+        cxids = self._abandoned[session]
+        if cxids[0] != cxid:
+            return False
+        cxids.popleft()
+        if not cxids:
+            del self._abandoned[session]
+        return True
+
     def _session_closed(self, session: int) -> None:
+        self._abandoned.pop(session, None)
         self.events.emit(SessionClosed(session=session))
         client = self.clients.get(session) or self.connecting.get(session)
         if client is not None:
             client.close()
             self.closed(client)
+
+
+def _answers(op: int, txn_type: int) -> bool:
+    """Whether a transaction of this type can be what became of a request: xids alone repeat across connections."""
+    if op == txn_type or txn_type == Op.ERROR:
+        return op in WRITES
+    return op in _CREATES and txn_type in _CREATES
+
+
+_CREATES = frozenset({Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})

@@ -4,7 +4,9 @@ Two drivers serve it: the port task with its nested epoll for plain sockets (``p
 everything else (``links``).
 """
 
+import math
 from collections.abc import Callable
+from typing import Final
 
 from trioquorum.errors import FrameRefused, PeerProtocolError
 from trioquorum.events import ClientRefused
@@ -14,13 +16,15 @@ from trioquorum.server.four_letter import WORDS, Answerer
 from trioquorum.wire.client import decode_connect
 from trioquorum.wire.framing import FrameSplitter
 
+TURN_S: Final = 0.005  # a request may cost a walk over the whole tree, and thousands arrive at once
+CLOCK_EVERY: Final = 16
 _TELNET_CLOSE = b"\xff\xf4\xff\xfd"
 
 
 class Connection(Client):
     """``feed`` what arrived; take ``outbox`` and ``closing`` when the driver is told of output."""
 
-    __slots__ = ("_answerer", "_frames", "_kept", "_new", "_service", "ip")
+    __slots__ = ("_answerer", "_frames", "_kept", "_new", "_service", "_word_over", "ip")
 
     def __init__(
         self, driver: Driver, address: str, ip: str, service: Service | None, answerer: Answerer, since: float
@@ -32,6 +36,7 @@ class Connection(Client):
         self._frames = FrameSplitter(answerer.limits.client_frame_bytes_max)
         self._kept: list[bytes] = []
         self._new = True
+        self._word_over = False
 
     @property
     def new(self) -> bool:
@@ -44,7 +49,7 @@ class Connection(Client):
             return
         if self._service is not None:
             self._service.heard(self)
-        if self._new and self._four_letter(self._frames.pending + data):
+        if not self._word_over and self._four_letter(self._frames.pending + data):
             return
         try:
             frames = self._frames.feed(data)
@@ -56,7 +61,10 @@ class Connection(Client):
 
     @property
     def stalled(self) -> bool:
-        """Requests were kept back: the driver must not read on, and calls ``resume`` when there is room again."""
+        """Requests were kept back: the driver must not read on.
+
+        Unless the client is ``held`` or ``behind``, the driver calls ``resume`` when the others had their turn.
+        """
         return bool(self._kept)
 
     @property
@@ -81,10 +89,13 @@ class Connection(Client):
         if self._kept:
             self._kept += frames
             return
+        clock = self._answerer.clock
+        turn_ends = clock() + TURN_S if len(frames) >= CLOCK_EVERY else math.inf
         for index, payload in enumerate(frames):
             if self.closing:
                 return
-            if self.held or self.behind:
+            over = index % CLOCK_EVERY == CLOCK_EVERY - 1 and clock() > turn_ends
+            if over or self.held or self.behind:
                 self._kept += frames[index:]
                 return
             if self._new:
@@ -105,9 +116,10 @@ class Connection(Client):
         self._service.connect(self, request, read_only)
 
     def _four_letter(self, start: bytes) -> bool:
-        """Answer a four-letter word; true if the connection is no client's."""
+        """Answer a four-letter word, which only the first four bytes can be; true if the connection is no client's."""
         if len(start) < 4:
             return False
+        self._word_over = True
         word = start[:4]
         if word in WORDS:
             self.send(self._answerer.answer(word.decode(), self._service))

@@ -4,11 +4,12 @@ Serves the same sans-I/O connection as ``port``, for in-memory clients and for W
 """
 
 import math
+from typing import Final
 
 import trio
 
 from trioquorum.errors import LinkClosed, PeerProtocolError
-from trioquorum.events import Events
+from trioquorum.events import ClientRefused, Events
 from trioquorum.limits import Limits
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
@@ -16,14 +17,25 @@ from trioquorum.server.connection import Connection
 from trioquorum.server.four_letter import Answerer
 from trioquorum.transport import Link, Listener
 
+CHUNK_BYTES: Final = 256 << 10
+LAST_REPLIES_S: Final = 2.0  # a connection that is being closed has this long to take them
+
 
 class LinkClient(Connection):
     """A connection over a transport's link."""
 
-    __slots__ = ("readable", "writable")
+    __slots__ = ("readable", "scope", "writable")
 
     readable: trio.Event
     writable: trio.Event
+    scope: trio.CancelScope
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; who leaves too much unread is cut, even while the writer is stuck."""
+        super().send(frame)
+        if self.outbox_bytes > self._answerer.limits.client_outbox_bytes_cut and not self.closing:
+            self._refuse("does not read its replies")
+            self.scope.cancel(reason="the client does not read its replies")
 
 
 class LinkPort:
@@ -46,20 +58,37 @@ class LinkPort:
             async with trio.open_nursery() as nursery:
                 try:
                     while True:
-                        nursery.start_soon(self._serve, await self._listener.accept())
+                        link = await self._listener.accept()
+                        if self._is_full(link):
+                            await link.aclose()
+                        else:
+                            nursery.start_soon(self._serve, link, self._admit(link))
                 except LinkClosed:
                     await trio.lowlevel.checkpoint()
         finally:
             self._answerer.connections.remove(self._clients)
 
-    async def _serve(self, link: Link) -> None:
+    def _is_full(self, link: Link) -> bool:
+        total = self._limits.connections_max
+        full = bool(total) and len(self._clients) >= total
+        if full:
+            self._answerer.stats.connections_refused += 1
+            self._events.emit(ClientRefused(address=link.remote, reason="too many connections"))
+        return full
+
+    def _admit(self, link: Link) -> LinkClient:
         client = LinkClient(self, link.remote, "", self._service, self._answerer, trio.current_time())
         client.readable, client.writable = trio.Event(), trio.Event()
         client.readable.set()
+        client.scope = trio.CancelScope()
         self._clients[id(client)] = client
+        return client
+
+    async def _serve(self, link: Link, client: LinkClient) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, client, link, nursery.cancel_scope)
+                client.scope = nursery.cancel_scope
+                nursery.start_soon(self._write, client, link)
                 await self._read(client, link)
                 nursery.cancel_scope.cancel(reason="the client left")
         finally:
@@ -69,8 +98,8 @@ class LinkPort:
 
     async def _read(self, client: LinkClient, link: Link) -> None:
         while True:
-            patience_s = self._limits.client_sessionless_ms / 1000 if client.new else math.inf
-            with trio.move_on_after(patience_s) as patience:
+            until = client.since + self._limits.client_sessionless_ms / 1000 if client.new else math.inf
+            with trio.move_on_at(until) as patience:
                 data = await self._receive(link)
             if patience.cancelled_caught or data is None:
                 return
@@ -78,8 +107,11 @@ class LinkPort:
             client.feed(data)
             if client.held or client.stalled:
                 client.readable = trio.Event()
-            if self._service is not None:
-                self._service.flush()
+            self._flush()
+            while client.stalled and not client.held and not client.behind:
+                await trio.lowlevel.checkpoint()
+                self.resume(client)
+                self._flush()
 
     async def _receive(self, link: Link) -> bytes | None:
         try:
@@ -88,33 +120,36 @@ class LinkPort:
             await trio.lowlevel.checkpoint()
             return None
 
-    async def _write(self, client: LinkClient, link: Link, scope: trio.CancelScope) -> None:
+    async def _write(self, client: LinkClient, link: Link) -> None:
         while True:
             await client.writable.wait()
             client.writable = trio.Event()
             data = b"".join(client.outbox)
             client.outbox.clear()
-            if data:
-                try:
-                    await link.send(data)
-                except LinkClosed:
-                    break
-            else:
-                await trio.lowlevel.checkpoint()
+            try:
+                for at in range(0, len(data), CHUNK_BYTES):
+                    await link.send(data[at : at + CHUNK_BYTES])
+            except LinkClosed:
+                break
+            await trio.lowlevel.checkpoint()
             client.outbox_bytes = sum(map(len, client.outbox))
             if client.stalled and not client.held and not client.behind:
                 self.resume(client)
-                if self._service is not None:
-                    self._service.flush()
-            too_slow = client.outbox_bytes > self._limits.client_outbox_bytes_cut
-            if too_slow or (client.closing and not client.outbox):
+                self._flush()
+            if client.closing and not client.outbox:
                 break
-        scope.cancel(reason="the connection was closed")
+        client.scope.cancel(reason="the connection was closed")
+
+    def _flush(self) -> None:
+        if self._service is not None:
+            self._service.flush()
 
     def output_ready(self, client: Client) -> None:
-        """``Driver``: wake the writer."""
+        """``Driver``: wake the writer. It may be stuck: a connection that is closed has to end all the same."""
         assert isinstance(client, LinkClient)
         client.writable.set()
+        if client.closing:
+            client.scope.deadline = min(client.scope.deadline, trio.current_time() + LAST_REPLIES_S)
 
     def resume(self, client: Client) -> None:
         """``Driver``: the service reads from this client again."""

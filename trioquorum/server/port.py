@@ -6,10 +6,12 @@ connections; the listening socket belongs to the caller and stays bound.
 """
 
 import errno
+import math
 import os
+import resource
 import select
 import socket
-from collections import Counter
+from collections import Counter, deque
 from typing import Final
 
 import trio
@@ -22,7 +24,9 @@ from trioquorum.server.connection import Connection
 from trioquorum.server.four_letter import Answerer
 
 RECEIVE_BYTES: Final = 256 << 10
+SEND_BYTES: Final = 256 << 10
 ACCEPTS_PER_WAKE_UP: Final = 64
+FILES_KEPT: Final = 64  # descriptors for logs, snapshots and the peers we know
 HOLD_LOOP_S: Final = 0.001
 SWEEP_S: Final = 1.0
 _GONE = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO})
@@ -31,12 +35,13 @@ _GONE = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO})
 class SocketClient(Connection):
     """A connection over a plain non-blocking socket."""
 
-    __slots__ = ("interest", "port", "sock", "unsent")
+    __slots__ = ("interest", "port", "sock", "unsent", "unsent_bytes")
 
     port: "Port"
     sock: socket.socket
     interest: int
-    unsent: bytes
+    unsent: deque[bytes | memoryview]
+    unsent_bytes: int
 
 
 class Port:
@@ -54,6 +59,9 @@ class Port:
         self._by_fd: dict[int, SocketClient] = {}
         self._per_ip: Counter[str] = Counter()
         self._dirty: list[SocketClient] = []
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        kept = min(FILES_KEPT + 2 * limits.handshake_links_max, soft // 4)
+        self._descriptor_max = soft - kept if soft != resource.RLIM_INFINITY else math.inf
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -94,7 +102,7 @@ class Port:
 
     def _ready(self, client: SocketClient, mask: int) -> None:
         if mask & select.EPOLLOUT:
-            self._send(client)
+            self._send_unsent(client)
             if client.stalled and not client.held and not client.behind:
                 client.resume()
                 self._set_interest(client)
@@ -128,20 +136,27 @@ class Port:
         ip = address[0]
         limit, total = self._limits.connections_per_ip_max, self._limits.connections_max
         if (limit and self._per_ip[ip] >= limit) or (total and len(self._by_fd) >= total):
-            self._answerer.stats.connections_refused += 1
-            self._events.emit(ClientRefused(address=f"{ip}:{address[1]}", reason="too many connections"))
-            sock.close()
+            self._turn_away(sock, address, "too many connections")
+            return
+        if sock.fileno() >= self._descriptor_max:
+            # A descriptor's number is the lowest that is free, so few are left.
+            self._turn_away(sock, address, "descriptors are kept for files and peers")
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         now = trio.current_time()
         client = SocketClient(self, f"{ip}:{address[1]}", ip, self._service, self._answerer, now)
-        client.port, client.sock, client.unsent = self, sock, b""
+        client.port, client.sock, client.unsent, client.unsent_bytes = self, sock, deque(), 0
         client.interest = select.EPOLLIN
         self._by_fd[sock.fileno()] = client
         self._per_ip[ip] += 1
         self._answerer.stats.connections_made += 1
         self._epoll.register(sock.fileno(), client.interest)
+
+    def _turn_away(self, sock: socket.socket, address: tuple[str, int], reason: str) -> None:
+        self._answerer.stats.connections_refused += 1
+        self._events.emit(ClientRefused(address=f"{address[0]}:{address[1]}", reason=reason))
+        sock.close()
 
     def output_ready(self, client: Client) -> None:
         """``Driver``: remember to send at the end of the wake-up."""
@@ -162,23 +177,53 @@ class Port:
                 self._send(client)
 
     def _send(self, client: SocketClient) -> None:
-        sock = client.sock
-        if sock.fileno() < 0:
+        """Send the outbox, or put it behind what the kernel has had no room for."""
+        if client.sock.fileno() < 0:
             return
-        data = client.unsent + b"".join(client.outbox) if client.unsent else b"".join(client.outbox)
+        data = b"".join(client.outbox)
         client.outbox.clear()
-        client.unsent = b""
-        if data:
-            try:
-                sent = sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._drop(client)
-                return
-            if sent < len(data):
-                client.unsent = data[sent:]
-        client.outbox_bytes = len(client.unsent)
+        sent = 0 if client.unsent else self._to_kernel(client, data)
+        if sent < len(data):
+            client.unsent.append(memoryview(data)[sent:] if sent else data)
+            client.unsent_bytes += len(data) - sent
+        self._sent(client)
+
+    def _send_unsent(self, client: SocketClient) -> None:
+        """The kernel has room: small pieces leave together, and no piece is copied twice."""
+        unsent = client.unsent
+        room = True
+        while unsent and room:
+            piece = unsent.popleft()
+            if len(piece) < SEND_BYTES:
+                pieces, size = [piece], len(piece)
+                while unsent and size < SEND_BYTES:
+                    pieces.append(unsent.popleft())
+                    size += len(pieces[-1])
+                piece = b"".join(pieces)
+            sent = self._to_kernel(client, piece)
+            client.unsent_bytes -= sent
+            room = sent == len(piece)
+            if not room:
+                unsent.appendleft(memoryview(piece)[sent:])
+        self._sent(client)
+
+    def _to_kernel(self, client: SocketClient, data: bytes | memoryview) -> int:
+        """How many bytes the kernel took; none when the connection is gone, which is dropped then."""
+        if not data or client.sock.fileno() < 0:
+            return 0
+        try:
+            return client.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._drop(client)
+            return 0
+
+    def _sent(self, client: SocketClient) -> None:
+        """What follows from how much could be sent."""
+        if client.sock.fileno() < 0:
+            return
+        client.outbox_bytes = client.unsent_bytes + sum(map(len, client.outbox))
         if client.outbox_bytes > self._limits.client_outbox_bytes_cut:
             self._events.emit(ClientRefused(address=client.address, reason="does not read its replies"))
             self._drop(client)

@@ -72,6 +72,7 @@ class Database:
         self._unapplied: deque[Record] = deque()
         self._digest: SnapshotDigest | None = None
         self._exact = True
+        self._needs_snapshot = False
         self._files = trio.Lock()
 
     @classmethod
@@ -151,6 +152,11 @@ class Database:
         return self.tree.last_zxid
 
     @property
+    def joinable_zxid(self) -> int:
+        """What to tell a leader: ``last_zxid``, or −1 when only a snapshot helps."""
+        return -1 if self._needs_snapshot else self.last_zxid
+
+    @property
     def last_logged(self) -> int:
         """The last transaction that is in a snapshot or was appended to the log, applied or not."""
         return max(self.log.last_appended, self.tree.last_zxid)
@@ -218,23 +224,29 @@ class Database:
         """Forget every transaction behind ``zxid``, on disk first (TRUNC).
 
         Raises:
-            RoleEnded: ``zxid`` itself was never here; what is left is an older, consistent state to join again with.
+            RoleEnded: the history here has a hole at ``zxid``, or begins behind it. Nothing was changed, since less
+                history under the same currentEpoch could win an election it must lose; ``joinable_zxid`` now asks the
+                next leader for a snapshot.
             StorageError: it could not be done: the peer stops.
         """
         async with self._files:
             loaded = await snapshots.load_newest(self._disk, self._events, zxid)
-            if loaded is None:
-                raise StorageError(
-                    f"the leader's history ends at 0x{zxid:x}, but the oldest snapshot is newer; {_START_AFRESH}"
-                )
+            if loaded is None or not await self._reaches(loaded.zxid, zxid):
+                self._needs_snapshot = True
+                raise RoleEnded(f"the history here cannot be cut back to 0x{zxid:x}, which was never logged")
             # The log goes first. A crash behind it leaves a state between both, which was never acknowledged anew.
             await self.log.truncate(zxid)
             await snapshots.remove_after(self._disk, zxid)
             await self._replay(loaded)
-        if self.tree.last_zxid < zxid:
-            if zxid & COUNTER_MASK:
-                raise RoleEnded(f"cannot go back to 0x{zxid:x}: this peer's log ends at 0x{self.tree.last_zxid:x}")
-            self.tree.last_zxid = zxid
+        self.tree.last_zxid = max(self.tree.last_zxid, zxid)
+
+    async def _reaches(self, snapshot_zxid: int, zxid: int) -> bool:
+        """Whether the log leads from the snapshot to ``zxid``; the start of an epoch is in no log."""
+        if snapshot_zxid == zxid or zxid & COUNTER_MASK == 0:
+            await trio.lowlevel.checkpoint()
+            return True
+        records = await self.read_log(zxid)
+        return bool(records) and records[0][0] == zxid
 
     async def replace(self, chunks: AsyncIterable[bytes], zxid: int) -> None:
         """Take over a leader's snapshot as of ``zxid`` (SNAP), durably; until then the old database stands.
@@ -269,6 +281,7 @@ class Database:
             self._exact = False
             self.committed_log.clear()
             self._unapplied.clear()
+            self._needs_snapshot = False
 
     async def log_sizes(self, zxid: int) -> tuple[int, int]:
         """Bytes of log from the file that may hold ``zxid`` on, and of the newest snapshot."""

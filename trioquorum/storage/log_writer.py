@@ -62,13 +62,18 @@ class LogWriter:
         if self._idle:
             self._idle.unpark()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether no more than ``log_queue_bytes_max`` is queued."""
+        return self._queued_bytes <= self._queue_bytes_max
+
     async def wait_room(self) -> None:
         """Wait while more than ``log_queue_bytes_max`` is queued; who logs without a bound of its own calls this.
 
         Raises:
             DiskFailed: the log failed.
         """
-        await self._until(lambda: self._queued_bytes <= self._queue_bytes_max)
+        await self._until(lambda: self.has_room)
 
     async def drained(self) -> None:
         """Wait until everything that is queued now is durable, or ``run`` was cancelled and nothing more will be.

@@ -28,6 +28,10 @@ READ_ACL: AclList = (Acl(Perm.READ, "world", "anyone"),)
 _Key = tuple[tuple[int, str | None, str | None], ...]
 
 
+ACL_ENTRIES_MAX = 5000
+"""Entries that ``auth`` may be replaced by: entries times identities would else be millions."""
+
+
 def _key(acl: Iterable[Acl]) -> _Key:
     return tuple([(entry.perms, entry.scheme, entry.id) for entry in acl])
 
@@ -181,7 +185,8 @@ def fixup_acl(acl: Sequence[Acl] | None, auth: Sequence[Identity]) -> list[Acl]:
     """The ACL as it is stored: duplicates dropped, ``auth`` replaced by who asks (§12).
 
     Raises:
-        RequestFailed: INVALIDACL, for an empty list, an unknown scheme, a malformed id, or ``auth`` without one.
+        RequestFailed: INVALIDACL, for an empty list, an unknown scheme, a malformed id, ``auth`` without one, or with
+            so many that more than ``ACL_ENTRIES_MAX`` would be stored.
     """
     if acl is OPEN_ACL_LIST:
         return OPEN_ACL_LIST
@@ -200,6 +205,8 @@ def fixup_acl(acl: Sequence[Acl] | None, auth: Sequence[Identity]) -> list[Acl]:
                 raise RequestFailed(Code.INVALIDACL)
             for my_scheme, my_id in mine:
                 fixed[entry.perms, my_scheme, my_id] = Acl(entry.perms, my_scheme, my_id)
+            if len(fixed) > ACL_ENTRIES_MAX:
+                raise RequestFailed(Code.INVALIDACL)
         elif who is not None and _valid_id(scheme, who):
             fixed[entry.perms, scheme, who] = entry
         else:

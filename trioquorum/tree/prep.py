@@ -52,6 +52,8 @@ class PrepOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a leader allows."""
 
     extended_types: bool = False
+    txn_bytes_max: int = 4 << 20
+    """What one multi or closeSession may come to; single writes are bounded by their request."""
 
 
 class SessionChecks(Protocol):
@@ -110,7 +112,11 @@ def _multi(prep: Prep, request: WriteRequest) -> MultiTxn:
     """
     parts = [(_kind_of_part(op, body), body) for op, body in decode_multi(request.body)]
     done: list[SubTxn] = []
+    size = 0
     for kind, body in parts:
+        if size > prep.options.txn_bytes_max:
+            # ACLs by identity can make a small request a huge transaction, which no log and no link would take.
+            raise RequestFailed(Code.BADARGUMENTS)
         try:
             record = _PARTS[kind](prep, request, kind, body)
         except RequestFailed as failure:
@@ -120,7 +126,9 @@ def _multi(prep: Prep, request: WriteRequest) -> MultiTxn:
             done.append(SubTxn(Op.ERROR, ErrorTxn(failure.code).encode()))
             later = SubTxn(Op.ERROR, ErrorTxn(Code.RUNTIMEINCONSISTENCY).encode())
             return MultiTxn(done + [later] * (len(parts) - len(done)))
-        done.append(SubTxn(kind, record.encode()))
+        data = record.encode()
+        size += len(data)
+        done.append(SubTxn(kind, data))
     return MultiTxn(done)
 
 
@@ -150,7 +158,9 @@ def _close_session(prep: Prep, request: WriteRequest) -> CloseSessionTxn:
     for path in paths:
         prep_ops.remove(pending, path, pending.get(path))
     prep.sessions.set_closing(session)
-    return CloseSessionTxn(paths)
+    # It cannot fail, so a list too long for one transaction is left out: applying it finds what the session owns.
+    fits = sum(map(len, paths)) <= prep.options.txn_bytes_max
+    return CloseSessionTxn(paths if fits else [])
 
 
 def _delete_container(prep: Prep, request: WriteRequest) -> Record:

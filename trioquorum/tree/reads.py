@@ -30,6 +30,7 @@ Auth = Sequence[Identity]
 PERSISTENT = 0
 PERSISTENT_RECURSIVE = 1
 NO_ZXID = -1
+MULTI_READ_BYTES_MAX = 8 << 20
 """What an event carries that no transaction caused."""
 
 
@@ -81,8 +82,14 @@ def get_children2(tree: DataTree, path: str | None, auth: Auth, watcher: Watcher
 
 
 def multi_read(tree: DataTree, parts: Sequence[tuple[int, Record]], auth: Auth) -> bytes:
-    """Answers of a multiRead, each with its own code; watch flags are ignored (§7)."""
+    """Answers of a multiRead, each with its own code; watch flags are ignored (§7).
+
+    Raises:
+        RequestFailed: MARSHALLINGERROR, if all would be larger than ``MULTI_READ_BYTES_MAX``: a small request can ask
+            for one large znode thousands of times.
+    """
     results = []
+    size = 0
     for op, part in parts:
         assert isinstance(part, PathWatchRequest)
         try:
@@ -90,6 +97,9 @@ def multi_read(tree: DataTree, parts: Sequence[tuple[int, Record]], auth: Auth) 
         except RequestFailed as failure:
             results.append(MultiResult(Op.ERROR, failure.code, IntResponse(failure.code).encode()))
         else:
+            size += len(body)
+            if size > MULTI_READ_BYTES_MAX:
+                raise RequestFailed(Code.MARSHALLINGERROR)
             results.append(MultiResult(op, Code.OK, body))
     return encode_multi_response(results)
 

@@ -3,7 +3,7 @@
 A frame is a list of packets. ACK and COMMIT are cumulative on our links: "everything up to ``zxid``".
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from enum import IntEnum
 from struct import Struct, error as struct_error
 from typing import Annotated
@@ -55,6 +55,18 @@ _DECODER = msgspec.msgpack.Decoder(list[QuorumPacket])
 def encode_packets(packets: Sequence[QuorumPacket]) -> bytes:
     """One frame."""
     return _ENCODER.encode(packets)
+
+
+def encode_frames(packets: Sequence[QuorumPacket], frame_bytes: int) -> Iterator[bytes]:
+    """Frames of about ``frame_bytes``, in order; only a packet that is larger by itself makes a larger one."""
+    first = size = 0
+    for index, packet in enumerate(packets):
+        size += len(packet.data) if packet.data is not None else 0
+        if size >= frame_bytes:
+            yield encode_packets(packets[first : index + 1])
+            first, size = index + 1, 0
+    if first < len(packets):
+        yield encode_packets(packets[first:] if first else packets)
 
 
 def decode_packets(frame: bytes) -> list[QuorumPacket]:

@@ -191,9 +191,12 @@ class Leader:
         self._syncs.append((self.last_proposed, sid))
         return False
 
-    def released_syncs(self) -> list[int]:
-        """Learners whose waiting syncs are complete, one entry per sync, oldest first. Ask after handling commits."""
-        released: list[int] = []
+    def released_syncs(self) -> list[tuple[int, int]]:
+        """(zxid, learner) of each waiting sync that is complete, oldest first. Ask after ``ack``.
+
+        The learner must be told right behind the commit of ``zxid``: what it asked for later must not overtake it.
+        """
+        released: list[tuple[int, int]] = []
         while self._syncs and self._syncs[0][0] <= self.last_committed:
-            released.append(self._syncs.popleft()[1])
+            released.append(self._syncs.popleft())
         return released

@@ -1,0 +1,275 @@
+"""A whole ensemble in one Trio process: peers over in-memory links and disks, with faults, in virtual time.
+
+::
+
+    async def test_failover(autojump_clock):
+        async with open_ensemble(MemoryNetwork(), peers=3) as ensemble:
+            leader = await ensemble.wait_serving()
+            async with ensemble.client() as client:
+                await client.create("/a")
+                await ensemble.crash(leader)
+                assert await client.exists("/a")
+
+Under a ``trio.testing.MockClock`` that jumps nothing here waits for real time.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from trioquorum.client import Client, State, connect
+from trioquorum.config import PeerSpec, ServerConfig, Settings, check
+from trioquorum.events import Event
+from trioquorum.limits import Limits
+from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.testing.network import Network, dial_over, node_name
+from trioquorum.testing.peer import Life, MemoryPeer
+from trioquorum.testing.safety import Safety
+from trioquorum.transport import Address
+
+QUORUM_PORT: Final = 2888
+ELECTION_PORT: Final = 3888
+CLIENT_PORT: Final = 2181
+CLIENT_NODE: Final = "client"
+TRACE_EVENTS_MAX: Final = 100_000
+WAIT_S: Final = 60.0
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """An event, when (Trio's clock) and at which peer."""
+
+    time_s: float
+    peer: int
+    event: Event
+
+
+class MemoryEnsemble:
+    """Peers by id; made by ``open_ensemble``. Their links are those of ``network``, with whatever faults it is told.
+
+    ``trace`` holds the newest events of all peers. ``safety`` checks every event. A peer that breaks a rule or fails
+    ends the block of ``open_ensemble`` with its error. All times are seconds of Trio's clock.
+    """
+
+    def __init__(self, network: Network, peers: Iterable[MemoryPeer], nursery: trio.Nursery) -> None:
+        self.network = network
+        self.peers = {peer.id: peer for peer in peers}
+        self.safety = Safety()
+        self.trace: deque[Happening] = deque(maxlen=TRACE_EVENTS_MAX)
+        self._nursery = nursery
+        self._readers: list[Callable[[int, Event], None]] = []
+        self._changed = trio.lowlevel.ParkingLot()
+
+    # Power
+
+    async def start(self, *ids: int) -> None:
+        """Start these peers, all if none is named; returns when each has its data and its client port."""
+        lives = [self.peers[peer].begin(self._heard) for peer in ids or self.peers]
+        for life in lives:
+            self._nursery.start_soon(life.run, name=life.peer.node)
+        for life in lives:
+            await life.started.wait()
+
+    async def stop(self, *ids: int) -> None:
+        """Stop these peers in order, all that run if none is named; returns when nothing of them is left."""
+        ids = ids or self.running()
+        for peer in ids:
+            self.peers[peer].end().scope.cancel(reason="the peer is stopped")
+        await self.wait_down(*ids)
+
+    def power_off(self, *ids: int, torn_bytes: int = 0) -> None:
+        """Cut the power of these peers now, all that run if none is named.
+
+        Their disks keep what was flushed, and ``torn_bytes`` of each append under way; their links break.
+        """
+        for peer in ids or self.running():
+            self.peers[peer].cut_power(torn_bytes)
+        self._changed.unpark_all()
+
+    async def crash(self, *ids: int, torn_bytes: int = 0) -> None:
+        """``power_off``, and wait until nothing of these peers is left."""
+        ids = ids or self.running()
+        self.power_off(*ids, torn_bytes=torn_bytes)
+        await self.wait_down(*ids)
+
+    async def wait_down(self, *ids: int) -> None:
+        """Wait until these peers, which were stopped or lost power, have taken their last steps."""
+        for peer in ids:
+            await self.peers[peer].life.ended.wait()
+        self._changed.unpark_all()
+        await trio.lowlevel.checkpoint()
+
+    # What goes on
+
+    def running(self) -> tuple[int, ...]:
+        """Peers that were started and neither stopped nor crashed."""
+        return tuple(peer.id for peer in self.peers.values() if peer.running)
+
+    def subscribe(self, reader: Callable[[int, Event], None]) -> Callable[[], None]:
+        """Hand every event to ``reader``, with the id of its peer, at once; the returned call ends that.
+
+        A reader may call ``power_off``: so a peer crashes at an exact point.
+        """
+        self._readers.append(reader)
+        return lambda: self._readers.remove(reader)
+
+    def leader(self) -> int | None:
+        """Who leads the newest epoch and serves; an older leader may not have noticed yet that it was cut off."""
+        terms = [term for peer in self.peers.values() if (term := peer.established) and term.role == "leader"]
+        return max(terms, key=lambda term: term.epoch).leader if terms else None
+
+    async def wait_until(self, reached: Callable[[], bool], within_s: float = WAIT_S) -> None:
+        """Wait until ``reached``, which is asked after every event.
+
+        Raises:
+            trio.TooSlowError: it was not in time; the message says what the peers are doing.
+        """
+        with trio.move_on_after(within_s):
+            while not reached():
+                await self._changed.park()
+            await trio.lowlevel.checkpoint()
+            return
+        states = ", ".join(f"peer {peer.id} is {peer.state}" for peer in self.peers.values())
+        raise trio.TooSlowError(f"not within {within_s:g} s; {states}")
+
+    async def wait_serving(self, *ids: int, within_s: float = WAIT_S) -> int:
+        """Wait until these peers, all that run if none is named, serve under one leader, who is one of them.
+
+        Returns the leader.
+
+        Raises:
+            trio.TooSlowError: they did not in time.
+        """
+        await self.wait_until(lambda: self._common_leader(ids) is not None, within_s)
+        leader = self._common_leader(ids)
+        assert leader is not None
+        return leader
+
+    def _common_leader(self, ids: tuple[int, ...]) -> int | None:
+        ids = ids or self.running()
+        terms = [self.peers[peer].established for peer in ids]
+        leaders = {(term.leader, term.epoch) if term else None for term in terms}
+        common = leaders.pop() if len(leaders) == 1 else None
+        return common[0] if common is not None and common[0] in ids else None
+
+    def _heard(self, life: Life, event: Event) -> None:
+        peer = life.peer
+        if peer.running:
+            peer.note(event)
+            self.safety.check(peer.id, peer.database if peer.loaded else None, event)
+        self.trace.append(Happening(trio.current_time(), peer.id, event))
+        for reader in self._readers:
+            reader(peer.id, event)
+        self._changed.unpark_all()
+
+    # Faults on the way
+
+    def partition(self, *groups: Iterable[int]) -> None:
+        """Cut every way between peers of different groups; who is in no group keeps all links."""
+        sides = [[self.peers[peer].node for peer in group] for group in groups]
+        for number, side in enumerate(sides):
+            for other in sides[number + 1 :]:
+                for a in side:
+                    for b in other:
+                        self.network.cut(a, b)
+
+    def heal(self) -> None:
+        """End every cut of the network."""
+        self.network.heal_all()
+
+    # Clients
+
+    def client(
+        self,
+        *ids: int,
+        node: str = CLIENT_NODE,
+        session_timeout_ms: int = 10_000,
+        request_timeout_ms: int | None = None,
+        connect_timeout_ms: int = 10_000,
+        on_state: Callable[[State], object] | None = None,
+    ) -> AbstractAsyncContextManager[Client]:
+        """A client of these peers, all if none is named, at ``node`` of the network; otherwise as ``connect``."""
+        transport = self.network.transport(node)
+        return connect(
+            *(dial_over(transport, _address(peer, CLIENT_PORT)) for peer in ids or self.peers),
+            session_timeout_ms=session_timeout_ms,
+            request_timeout_ms=request_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+            on_state=on_state,
+        )
+
+
+@asynccontextmanager
+async def open_ensemble(
+    network: Network,
+    *,
+    peers: int = 3,
+    observers: int = 0,
+    settings: Settings | None = None,
+    limits: Limits | None = None,
+    flush_latency_s: float = 0.0,
+    seed: int = 0,
+    start: bool = True,
+) -> AsyncIterator[MemoryEnsemble]:
+    """An ensemble of ``peers`` voters, with ids from 1 on, and ``observers`` behind them.
+
+    All that run at the end of the block are stopped in order. ``flush_latency_s`` is how long disks take; ``seed``
+    what the peers draw their chance from.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+    """
+    specs = tuple(_spec(peer, observer=peer > peers) for peer in range(1, peers + observers + 1))
+    configs = [_config(spec, specs, settings or Settings(), limits or Limits()) for spec in specs]
+    alone: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            members = [
+                MemoryPeer(config, MemoryDisk(flush_latency_s=flush_latency_s), network, seed) for config in configs
+            ]
+            ensemble = MemoryEnsemble(network, members, nursery)
+            try:
+                if start:
+                    await ensemble.start()
+                yield ensemble
+            finally:
+                nursery.cancel_scope.cancel(reason="the ensemble is stopped")
+    except ExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        alone = group.exceptions[0]
+    if alone is not None:  # A failed assertion of the block leaves it as itself.
+        raise alone
+
+
+def _address(peer: int, port: int) -> Address:
+    return Address("memory", node_name(peer), port)
+
+
+def _spec(peer: int, *, observer: bool) -> PeerSpec:
+    return PeerSpec(
+        id=peer,
+        quorum=_address(peer, QUORUM_PORT),
+        election=_address(peer, ELECTION_PORT),
+        client=_address(peer, CLIENT_PORT),
+        role="observer" if observer else "participant",
+    )
+
+
+def _config(spec: PeerSpec, specs: tuple[PeerSpec, ...], settings: Settings, limits: Limits) -> ServerConfig:
+    nowhere = Path("memory") / node_name(spec.id)
+    config = ServerConfig(
+        my_id=spec.id,
+        peers=specs,
+        client_addresses=(_address(spec.id, CLIENT_PORT),),
+        data_dir=nowhere,
+        data_log_dir=nowhere,
+        limits=limits,
+        **msgspec.structs.asdict(settings),
+    )
+    check(config, "settings")
+    return config

@@ -1,0 +1,85 @@
+"""What an ensemble in memory needs of a network, and a client's byte stream over its links."""
+
+from typing import Final, Protocol
+
+import anyio
+from anyio.abc import ByteStream
+
+from trioquorum.client import Dial
+from trioquorum.errors import LinkClosed
+from trioquorum.transport import Address, Link, Transport
+
+CHUNK_BYTES_MAX: Final = 64 << 10  # one frame of the link
+LINK_FRAME_BYTES_MAX: Final = 16 << 20  # replies come in frames as large as the server likes
+
+
+class Network(Protocol):
+    """Such as ``trioquorum_transports.memory.MemoryNetwork``, which has more to offer: delays, one-way cuts."""
+
+    def transport(self, node: str) -> Transport:
+        """The transport of one node."""
+
+    def cut(self, a: str, b: str) -> None:
+        """Hold everything between two nodes back."""
+
+    def heal_all(self) -> None:
+        """End every cut."""
+
+    def node_down(self, node: str) -> None:
+        """Break all links and listeners of a node at once."""
+
+
+def node_name(peer: int) -> str:
+    """The node of a peer."""
+    return f"peer{peer}"
+
+
+class LinkStream(ByteStream):
+    """Bytes over ``link``: every frame is a piece of the stream, cut anywhere."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._rest = b""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Some bytes, at most ``max_bytes``.
+
+        Raises:
+            anyio.EndOfStream: the link is gone.
+        """
+        while not self._rest:
+            try:
+                self._rest = await self._link.receive()
+            except LinkClosed:
+                raise anyio.EndOfStream from None
+        data, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """Send all of ``item``.
+
+        Raises:
+            anyio.BrokenResourceError: the link is gone; some of it may have arrived.
+        """
+        try:
+            for at in range(0, len(item), CHUNK_BYTES_MAX):
+                await self._link.send(item[at : at + CHUNK_BYTES_MAX])
+        except LinkClosed as error:
+            raise anyio.BrokenResourceError(str(error)) from None
+
+    async def send_eof(self) -> None:
+        """Close: a link has no half-open state."""
+        await self._link.aclose()
+
+    async def aclose(self) -> None:
+        """Close the link."""
+        await self._link.aclose()
+
+
+def dial_over(transport: Transport, address: Address) -> Dial:
+    """What ``trioquorum.client.connect`` needs to reach a server at ``address``."""
+
+    async def dial() -> ByteStream:
+        return LinkStream(await transport.connect(address, frame_bytes_max=LINK_FRAME_BYTES_MAX))
+
+    return dial

@@ -1,0 +1,171 @@
+"""One peer of an ensemble in memory: its disk, which outlives it, and its lives from start to stop or crash."""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import trio
+
+from trioquorum.config import ServerConfig
+from trioquorum.errors import DiskFailed
+from trioquorum.events import Established, Event, Events, PeerStarted, StateChanged
+from trioquorum.peer.run import Surroundings, serve
+from trioquorum.storage.database import Database
+from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.testing.network import Network, node_name
+from trioquorum.transport import Transports
+
+DOWN: Final = "down"
+WALL_CLOCK_START_MS: Final = 1_700_000_000_000
+
+
+class MemoryPeer:
+    """A peer, running or not. ``node`` is its name in the network, ``disk`` what it will find at its next start.
+
+    ``running`` says that it was started and neither stopped nor crashed, ``state`` is that of ``StateChanged`` or
+    ``down``; ``established`` is set while it serves.
+    """
+
+    def __init__(self, config: ServerConfig, disk: MemoryDisk, network: Network, seed: int) -> None:
+        self.id = config.my_id
+        self.node = node_name(config.my_id)
+        self.config = config
+        self.disk = disk
+        self.running = False
+        self.state = DOWN
+        self.established: Established | None = None
+        self._network = network
+        self._seed = seed
+        self._lives = 0
+        self._life: Life | None = None
+        self._database: Database | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a ``database``."""
+        return self._database is not None
+
+    @property
+    def database(self) -> Database:
+        """Of the present life, once it is loaded; after its end as it was left, until the next start.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self._database is None:
+            raise ValueError(f"peer {self.id} has not loaded its data")
+        return self._database
+
+    @property
+    def life(self) -> "Life":
+        """The present life, or the last one.
+
+        Raises:
+            ValueError: it never had any.
+        """
+        if self._life is None:
+            raise ValueError(f"peer {self.id} was never started")
+        return self._life
+
+    def begin(self, heard: "Callable[[Life, Event], None]") -> "Life":
+        """A new life, to be lived by ``Life.run``; ``heard`` is told its events until the power goes off.
+
+        Raises:
+            ValueError: it runs already.
+        """
+        if self.running:
+            raise ValueError(f"peer {self.id} runs already")
+        self._lives += 1
+        self.running = True
+        self._database = None
+        self._life = life = Life(self, self._lives, heard)
+        return life
+
+    def end(self) -> "Life":
+        """The present life is over, but for its last steps.
+
+        Raises:
+            ValueError: it does not run.
+        """
+        if not self.running:
+            raise ValueError(f"peer {self.id} does not run")
+        self.running = False
+        self.state = DOWN
+        self.established = None
+        return self.life
+
+    def cut_power(self, torn_bytes: int) -> None:
+        """The machine is off from this moment; its disk has what was flushed, and ``torn_bytes`` of what was not.
+
+        Raises:
+            ValueError: it does not run.
+        """
+        life = self.end()
+        life.power_off = True
+        self.disk = life.disk.crash(torn_bytes)
+        self._network.node_down(self.node)
+        life.scope.cancel(reason="the power went off")
+
+    def surroundings(self, life: "Life") -> Surroundings:
+        """The world as this life sees it."""
+        return Surroundings(
+            transports=Transports(memory=self._network.transport(self.node)),
+            rng=random.Random(f"{self._seed}/{self.id}/{life.number}"),  # noqa: S311  (jitter that a seed repeats)
+            wall_ms=partial(_wall_ms, life.number),
+            disks=(life.disk, life.disk),
+            on_database=self._loaded,
+        )
+
+    def note(self, event: Event) -> None:
+        """Keep ``state`` and ``established``."""
+        if isinstance(event, StateChanged):
+            self.state = event.new
+            self.established = None
+        elif isinstance(event, Established):
+            self.established = event
+
+    def _loaded(self, database: Database) -> None:
+        self._database = database
+
+
+class Life:
+    """A peer from start to stop or crash. ``started`` is set when it has its data and ports, or will never have."""
+
+    def __init__(self, peer: MemoryPeer, number: int, heard: "Callable[[Life, Event], None]") -> None:
+        self.peer = peer
+        self.number = number
+        self.disk = peer.disk
+        self.scope = trio.CancelScope()
+        self.started = trio.Event()
+        self.ended = trio.Event()
+        self.power_off = False
+        self._heard = heard
+
+    async def run(self) -> None:
+        """Live it; returns when ``scope`` was cancelled and nothing of the peer is left.
+
+        Raises:
+            Exception: whatever made the peer stop, but not that a disk without power cannot be written to.
+        """
+        try:
+            with self.scope:
+                await serve(self.peer.config, Events(self._tell), self.peer.surroundings(self))
+        except* DiskFailed:
+            if not self.power_off:
+                raise
+        finally:
+            self.started.set()
+            self.ended.set()
+
+    def _tell(self, event: Event) -> None:
+        # A dead machine tells nothing, though its tasks take a few more steps.
+        if not self.power_off:
+            if isinstance(event, PeerStarted):
+                self.started.set()
+            self._heard(self, event)
+
+
+def _wall_ms(life: int) -> int:
+    """Virtual time of day; a later life is later, because session ids are made of it."""
+    return WALL_CLOCK_START_MS + life + int(trio.current_time() * 1000)

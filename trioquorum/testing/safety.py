@@ -1,0 +1,100 @@
+"""What must never happen in an ensemble, checked at every event of every peer.
+
+Fed with the events of all peers and their live databases it knows who led which epoch, and the one history that
+quorums committed. A broken rule raises ``InvariantViolation`` in the peer that broke it.
+"""
+
+from bisect import bisect_left, bisect_right
+
+from trioquorum.events import Committed, DigestMismatch, Established, Event, PeerStarted, SyncReceived
+from trioquorum.invariants import invariant
+from trioquorum.storage.database import Database
+
+
+class Safety:
+    """The rules of one ensemble, over all restarts of its peers.
+
+    ``history`` holds the zxid of every committed transaction, in order: what a peer applied that was established,
+    because the history of an established leader is that of a quorum. ``leaders`` is who led which epoch.
+    """
+
+    def __init__(self) -> None:
+        self.history: list[int] = []
+        self.leaders: dict[int, int] = {}
+        self._payloads: dict[int, int] = {}
+        self._digests: dict[int, int] = {}
+        self._reached: dict[int, int] = {}
+        self._behind_gaps: set[int] = set()  # nobody told yet what is right in front of these
+
+    def check(self, peer: int, db: Database | None, event: Event) -> None:
+        """Look at an event of ``peer``, and at what it applied if the event tells of that; no ``db`` while it loads.
+
+        Raises:
+            InvariantViolation: an epoch has two leaders or terms, histories or trees differ, or something committed
+                is gone.
+        """
+        match event:
+            case Established(role="leader", epoch=epoch) if db is not None:
+                self._new_leader(peer, db, epoch)
+            case Established(epoch=epoch, leader=leader) if db is not None:
+                found = self.leaders.get(epoch)
+                invariant(found == leader, "one leads, all follow", epoch=epoch, peer=peer, followed=leader, led=found)
+                self._compare(peer, db)
+            case Committed() if db is not None:
+                self._compare(peer, db)
+            case SyncReceived(mode=mode, zxid=zxid):
+                reached = self._reached.get(peer, 0)
+                invariant(zxid >= reached, "a sync takes nothing back", peer=peer, mode=mode, to=zxid, had=reached)
+                if mode == "SNAP":
+                    self._reached[peer] = zxid
+            case PeerStarted(last_zxid=zxid):
+                # A learner may apply what a quorum holds before its own log does, and lose it in a crash.
+                self._reached[peer] = min(zxid, self._reached.get(peer, 0))
+            case DigestMismatch(zxid=zxid):
+                invariant(False, "trees are what their digests say", peer=peer, zxid=zxid)
+
+    def _new_leader(self, peer: int, db: Database, epoch: int) -> None:
+        newest = max(self.leaders, default=-1)
+        invariant(epoch > newest, "each term has an epoch of its own", epoch=epoch, newest=newest, leader=peer)
+        self.leaders[epoch] = peer
+        self._compare(peer, db)
+        if self.history:
+            # The digest of a tree whose history lacks anything, or has more, is another one.
+            expected = self._digests.get(self.history[-1])
+            invariant(
+                expected in (None, db.tree.digest), "a leader begins with all that is committed", epoch=epoch, peer=peer
+            )
+
+    def _compare(self, peer: int, db: Database) -> None:
+        """What ``peer`` applied since the last look must be the history, or its continuation."""
+        reached = self._reached.get(peer, 0)
+        new: list[tuple[int, bytes]] = []
+        previous = None  # unknown if more was applied at once than the committed log holds
+        for zxid, payload in reversed(db.committed_log.records()):
+            if zxid <= reached:
+                previous = zxid
+                break
+            new.append((zxid, payload))
+        for zxid, payload in reversed(new):
+            self._place(peer, zxid, payload, previous)
+            previous = reached = zxid
+        self._reached[peer] = reached
+        at = bisect_right(self.history, reached)
+        if at:
+            zxid, digest = self.history[at - 1], db.tree.digest
+            expected = self._digests.setdefault(zxid, digest)
+            invariant(expected == digest, "equal histories make equal trees", peer=peer, zxid=zxid)
+
+    def _place(self, peer: int, zxid: int, payload: bytes, previous: int | None) -> None:
+        history = self.history
+        at = bisect_left(history, zxid)
+        if at == len(history) or (history[at] > zxid and history[at] in self._behind_gaps):
+            history.insert(at, zxid)
+            self._payloads[zxid] = hash(payload)
+            self._behind_gaps.add(zxid)
+        same = history[at] == zxid and self._payloads[zxid] == hash(payload)
+        invariant(same, "all commit the same", peer=peer, zxid=zxid, committed=history[at])
+        if previous is not None:
+            before = history[at - 1] if at else None
+            invariant(before == previous, "nobody skips a commit", peer=peer, zxid=zxid, had=previous, lacks=before)
+            self._behind_gaps.discard(zxid)
