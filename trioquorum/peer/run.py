@@ -231,6 +231,7 @@ class Peer:
     def established(self, epoch: int) -> None:
         """The role holds in ``epoch``: late joiners are told so (quorum-protocol §5.2.11)."""
         self._established = True
+        self._unserved.cancel(reason="a service takes over")
         if self._elections is not None:
             self._elections.set_peer_epoch(epoch)
 
@@ -255,7 +256,6 @@ class Peer:
 
     async def serve_clients(self, service: Service | None) -> None:
         """Let clients in, for as long as the role lasts."""
-        self._unserved.cancel(reason="a service takes over")
         await self._ports_free.wait()
         await self._ports.serve(service)
 
