@@ -73,6 +73,7 @@ class MemoryEnsemble:
             self._nursery.start_soon(life.run, name=life.peer.node)
         for life in lives:
             await life.started.wait()
+        await trio.lowlevel.checkpoint()
 
     async def stop(self, *ids: int) -> None:
         """Stop these peers in order, all that run if none is named; returns when nothing of them is left."""

@@ -3,6 +3,7 @@
 from typing import Final, Protocol
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from trioquorum.client import Dial
@@ -47,6 +48,7 @@ class LinkStream(ByteStream):
         Raises:
             anyio.EndOfStream: the link is gone.
         """
+        await anyio.lowlevel.checkpoint()
         while not self._rest:
             try:
                 self._rest = await self._link.receive()
@@ -61,6 +63,7 @@ class LinkStream(ByteStream):
         Raises:
             anyio.BrokenResourceError: the link is gone; some of it may have arrived.
         """
+        await anyio.lowlevel.checkpoint()
         try:
             for at in range(0, len(item), CHUNK_BYTES_MAX):
                 await self._link.send(item[at : at + CHUNK_BYTES_MAX])

@@ -157,6 +157,7 @@ class Life:
         finally:
             self.started.set()
             self.ended.set()
+        await trio.lowlevel.checkpoint()
 
     def _tell(self, event: Event) -> None:
         # A dead machine tells nothing, though its tasks take a few more steps.

@@ -1,0 +1,1 @@
+"""Figures of this server next to Apache ZooKeeper's, on one machine; see README.md."""

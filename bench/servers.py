@@ -1,0 +1,173 @@
+"""Servers under measurement: processes on loopback that start, say what they are, and are killed."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+HOST: Final = "127.0.0.1"
+SERVING_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.02
+_REPOSITORY: Final = Path(__file__).parent.parent
+_PYTHONPATH: Final = os.pathsep.join((str(_REPOSITORY), str(_REPOSITORY / "transports")))
+
+
+class Ports:
+    """Ports of one peer."""
+
+    def __init__(self, client: int, quorum: int, election: int, admin: int) -> None:
+        self.client, self.quorum, self.election, self.admin = client, quorum, election, admin
+
+
+class Servers(ABC):
+    """One server alone, or an ensemble with peers 1 to ``count``, all processes killed at the end of the block.
+
+    ``many_clients`` lifts the limit on connections from one address, and changes nothing else from the defaults.
+    """
+
+    name = ""
+
+    def __init__(self, folder: Path, count: int, *, many_clients: bool = False) -> None:
+        self.folder = folder
+        self.many_clients = many_clients
+        self.peers = {i + 1: ports for i, ports in enumerate(free_ports(count))}
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        folder.mkdir(parents=True)
+        for i in self.peers:
+            self.peer_folder(i).mkdir()
+        self.write_files()
+
+    @abstractmethod
+    def write_files(self) -> None:
+        """Everything the servers read at start."""
+
+    @abstractmethod
+    def command(self, i: int) -> list[str]:
+        """What starts peer ``i``."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for i in list(self.processes):
+            self.kill(i)
+
+    def peer_folder(self, i: int) -> Path:
+        """Data and files of one peer; the current directory of its process."""
+        return self.folder / f"peer{i}"
+
+    def start(self) -> float:
+        """Start every peer at once; the ``time.perf_counter`` right before the first."""
+        commands = {i: self.command(i) for i in self.peers}
+        began = time.perf_counter()
+        for i, command in commands.items():
+            with (self.folder / f"peer{i}.log").open("ab") as log:
+                self.processes[i] = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.peer_folder(i),
+                    env=os.environ | {"PYTHONPATH": _PYTHONPATH},
+                )
+        return began
+
+    def kill(self, i: int) -> None:
+        """``kill -9``, and wait until the process is gone."""
+        process = self.processes.pop(i)
+        process.kill()
+        process.wait()
+
+    def modes(self) -> dict[int, str | None]:
+        """What each running peer says it is; None while it serves nobody."""
+        return {i: mode(self.peers[i].client) for i in self.processes}
+
+    def wait_serving(self) -> dict[int, str]:
+        """Wait until every running peer serves; what each one is.
+
+        Raises:
+            RuntimeError: one ended, or it took too long.
+        """
+        deadline = time.monotonic() + SERVING_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self.check_alive()
+            found = {i: what for i, what in self.modes().items() if what is not None}
+            if len(found) == len(self.processes):
+                return found
+            time.sleep(_POLL_S)
+        raise RuntimeError(f"{self.name}: not all peers serve after {SERVING_TIMEOUT_S:.0f} s: {self.modes()}")
+
+    def check_alive(self) -> None:
+        """Every started process still runs.
+
+        Raises:
+            RuntimeError: one ended; the message has the end of its log.
+        """
+        for i, process in self.processes.items():
+            if process.poll() is not None:
+                log = (self.folder / f"peer{i}.log").read_text(errors="replace")
+                raise RuntimeError(f"{self.name} peer {i} ended with {process.returncode}: {log[-2000:]}")
+
+    def pids(self) -> dict[int, int]:
+        """Process ids of running peers."""
+        return {i: process.pid for i, process in self.processes.items()}
+
+
+class Trioquorum(Servers):
+    """This server, run by the interpreter that runs the benchmark, from this checkout."""
+
+    name = "trioquorum"
+
+    def write_files(self) -> None:
+        lines = ["[limits]\nconnections_per_ip_max = 0\n"] if self.many_clients else []
+        lines += [
+            f'[[peer]]\nid = {i}\nclient = "tcp://{HOST}:{p.client}"\n'
+            f'quorum = "tcp://{HOST}:{p.quorum}"\nelection = "tcp://{HOST}:{p.election}"\n'
+            for i, p in self.peers.items()
+        ]
+        (self.folder / "peers.toml").write_text("\n".join(lines))
+
+    def command(self, i: int) -> list[str]:
+        serve = [sys.executable, "-m", "trioquorum", "serve", "--data-dir", str(self.peer_folder(i) / "data")]
+        if len(self.peers) == 1:
+            return [*serve, "--client", f"tcp://{HOST}:{self.peers[i].client}"]
+        return [*serve, "--id", str(i), "--peers", str(self.folder / "peers.toml")]
+
+
+def free_ports(count: int) -> list[Ports]:
+    """Ports for ``count`` peers that nobody uses at the moment."""
+    with ExitStack() as stack:
+        found: list[list[int]] = []
+        for _ in range(count):
+            sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+            for sock in sockets:
+                sock.bind((HOST, 0))
+            found.append([sock.getsockname()[1] for sock in sockets])
+    return [Ports(*ports) for ports in found]
+
+
+def mode(port: int) -> str | None:
+    """``leader``, ``follower`` or ``standalone``, as ``srvr`` says; None while nobody serves there."""
+    try:
+        with socket.create_connection((HOST, port), 1.0) as sock:
+            sock.sendall(b"srvr")
+            answer = b""
+            while chunk := sock.recv(4096):
+                answer += chunk
+    except OSError:
+        return None
+    for line in answer.decode(errors="replace").splitlines():
+        if line.startswith("Mode: "):
+            return line[6:].strip()
+    return None
+
+
+def followers_first(modes: dict[int, str]) -> Sequence[int]:
+    """Peers in the order in which connections are spread over them: a single connection goes to a follower."""
+    return sorted(modes, key=lambda i: (modes[i] == "leader", i))
