@@ -15,7 +15,7 @@ import msgspec
 
 from bench.generator import Job, Outcome
 from bench.java import JavaZooKeeper
-from bench.report import Lines, number, ratio, table
+from bench.report import Lines, number, ratio, spread, table
 from bench.servers import Servers, Trioquorum, followers_first
 
 PEERS: Final = 3
@@ -105,7 +105,7 @@ def _record(kind: str, round_: int, cell: Cell, outcome: Outcome) -> dict[str, A
         "workload": workload,
         "connections": connections,
         "outstanding": outstanding,
-        "rate_per_s": round(outcome.operations / outcome.elapsed_s, 1),
+        "rate_per_s": round(_rate_per_s(outcome), 1),
         **msgspec.to_builtins(outcome),
     }
 
@@ -114,7 +114,7 @@ class Medians:
     """Medians of one cell's rounds on one kind of server."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self.rate_per_s = statistics.median(it.operations / it.elapsed_s for it in outcomes)
+        self.rate_per_s = statistics.median(_rate_per_s(it) for it in outcomes)
         self.p50_ms = statistics.median(it.p50_ms for it in outcomes)
         self.p99_ms = statistics.median(it.p99_ms for it in outcomes)
         self.cpu_us = statistics.median(sum(it.cpu_s) * 1e6 / max(1, it.operations) for it in outcomes)
@@ -130,13 +130,18 @@ def summary(found: Found) -> str:
         label = f"{workload} {connections}×{outstanding}"
         ours = Medians(by_kind[Trioquorum.name])
         theirs = Medians(by_kind[JavaZooKeeper.name]) if JavaZooKeeper.name in by_kind else None
-        rates.append([label, *_pairs(ours, theirs, ("rate_per_s", "p50_ms", "p99_ms"))])
+        rounds = _ratio_range(by_kind[Trioquorum.name], by_kind.get(JavaZooKeeper.name, ()))
+        rates.append([label, *_pairs(ours, theirs, ("rate_per_s", "p50_ms", "p99_ms")), rounds])
         costs.append([label, *_pairs(ours, theirs, ("cpu_us", "rss_mib")), _shares(ours, theirs)])
     head = ["ours", "Java", "ratio"]
     return "\n\n".join(
         (
             table(
-                ["workload", *(f"{what} {side}" for what in ("ops/s", "p50 ms", "p99 ms") for side in head)],
+                [
+                    "workload",
+                    *(f"{what} {side}" for what in ("ops/s", "p50 ms", "p99 ms") for side in head),
+                    "ops/s ratio by round",
+                ],
                 rates,
             ),
             table(
@@ -161,6 +166,17 @@ def _pairs(ours: Medians, theirs: Medians | None, names: Sequence[str]) -> list[
         else:
             cells += [number(getattr(theirs, name)) + _star(theirs, name), ratio(mine, getattr(theirs, name))]
     return cells
+
+
+def _ratio_range(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> str:
+    """Lowest and highest ratio of the two runs that stood next to each other: a wide range decides nothing."""
+    if not theirs:
+        return "–"
+    return spread([_rate_per_s(a) / _rate_per_s(b) for a, b in zip(ours, theirs, strict=True)])
+
+
+def _rate_per_s(outcome: Outcome) -> float:
+    return outcome.operations / outcome.elapsed_s
 
 
 def _star(medians: Medians, name: str) -> str:

@@ -62,6 +62,9 @@ def encode_frames(packets: Sequence[QuorumPacket], frame_bytes: int) -> Iterator
     first = size = 0
     for index, packet in enumerate(packets):
         size += len(packet.data) if packet.data is not None else 0
+        if packet.auth:
+            # A client's identities may be far larger than its request, and each of its requests carries them.
+            size += sum([len(scheme) + len(name.encode()) for scheme, name in packet.auth])
         if size >= frame_bytes:
             yield encode_packets(packets[first : index + 1])
             first, size = index + 1, 0
