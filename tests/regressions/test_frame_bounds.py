@@ -84,7 +84,7 @@ async def _write(ensemble: MemoryEnsemble, peer: int, number: int, ready: trio.E
         assert (await client.reply()).err == 0
 
 
-async def test_what_a_follower_forwards_in_one_wake_up() -> None:
+async def test_what_a_follower_forwards_in_one_wake_up(autojump_clock: MockClock) -> None:
     """The requests of many sockets leave together; a link in memory has a wake-up of its own, so there is no peer."""
     peer = SimpleNamespace(
         config=ServerConfig(

@@ -182,9 +182,9 @@ class Following:
             case effects.SyncDone():
                 assert service is not None
                 service.sync_done()
-            case effects.Revalidated(session, valid):
+            case effects.Revalidated(session, valid, zxid):
                 assert service is not None
-                service.revalidated(session, valid=valid)
+                service.revalidated(session, valid=valid, fence=zxid)
             case effects.SendPacket(packet):
                 self._send(packet)
             case _:

@@ -223,7 +223,9 @@ class LearnerHandler:
         elif packet.type == PacketType.REVALIDATE:
             session, timeout_ms = decode_revalidate(data)
             valid = service.revalidate(session, timeout_ms, self._owner)
-            answer = QuorumPacket(PacketType.REVALIDATE, -1, encode_revalidate_reply(session, valid=valid))
+            reply = encode_revalidate_reply(session, valid=valid)
+            # What was proposed by now may be of the session's earlier connection: only later commits answer this one.
+            answer = QuorumPacket(PacketType.REVALIDATE, service.last_proposed, reply)
             self.outbox.put(encode_packets([answer]))
 
 

@@ -28,6 +28,7 @@ class Client:
         "auth",
         "closing",
         "driver",
+        "fence",
         "held",
         "last_op",
         "last_xid",
@@ -50,6 +51,9 @@ class Client:
         self.auth = auth
         self.since = since
         self.session = 0
+        # Commits up to this zxid answer nothing here: they are of the session's earlier connections, on any peer,
+        # whose xids this one may repeat.
+        self.fence = -1
         self.timeout_ms = 0
         self.password = b""
         self.read_only: bool | None = None

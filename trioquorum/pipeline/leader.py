@@ -185,7 +185,8 @@ class LeaderService(Service):
     # Sessions
 
     def validate(self, client: Client) -> None:
-        self.settle(client, valid=self.revalidate(client.session, client.timeout_ms, self.terms.server_id))
+        valid = self.revalidate(client.session, client.timeout_ms, self.terms.server_id)
+        self.settle(client, valid=valid, fence=self.last_proposed)
 
     def touch(self, sessions: dict[int, int]) -> None:
         now_ms = self._now_ms()

@@ -66,11 +66,11 @@ class LearnerService(Service):
         data = encode_revalidate(client.session, client.timeout_ms)
         self._forward.append(QuorumPacket(PacketType.REVALIDATE, -1, data))
 
-    def revalidated(self, session: int, *, valid: bool) -> None:
-        """The leader's answer; late ones for a connection that is gone are ignored."""
+    def revalidated(self, session: int, *, valid: bool, fence: int) -> None:
+        """The leader's answer, and what it had proposed by then; late ones for a lost connection are ignored."""
         client = self._validating.pop(session, None)
         if client is not None and self.connecting.get(session) is client:
-            self.settle(client, valid=valid)
+            self.settle(client, valid=valid, fence=fence)
 
     def touch(self, sessions: dict[int, int]) -> None:
         for session, timeout_ms in sessions.items():

@@ -74,7 +74,6 @@ class Service:
         self.now = terms.clock()
         self._ids = ids
         self._held: deque[Client] = deque()
-        self._abandoned: dict[int, deque[int]] = {}
         self._touched: dict[int, int] = {}
 
     # What a role adds
@@ -152,9 +151,10 @@ class Service:
         else:
             self.settle(client, valid=False)
 
-    def settle(self, client: Client, *, valid: bool) -> None:
-        """Answer a ConnectRequest."""
+    def settle(self, client: Client, *, valid: bool, fence: int = -1) -> None:
+        """Answer a ConnectRequest. ``fence``: the last zxid proposed before a session came back here."""
         self.connecting.pop(client.session, None)
+        client.fence = fence
         if valid:
             answer = ConnectResponse(0, client.timeout_ms, client.session, session_password(client.session))
             self.clients[client.session] = client
@@ -175,11 +175,7 @@ class Service:
         if self.connecting.get(client.session) is client:
             del self.connecting[client.session]
         self.tree.watches.remove_watcher(client)
-        unanswered = [xid for op, xid, _, _ in client.waiting if op in WRITES]
-        if unanswered:
-            # Their commits still come, and the session's next connection may count its xids from 1 again.
-            self.inflight -= len(unanswered)
-            self._abandoned.setdefault(client.session, deque()).extend(unanswered)
+        self.inflight -= sum(op in WRITES for op, _, _, _ in client.waiting)
         client.waiting.clear()
 
     # Requests
@@ -258,11 +254,9 @@ class Service:
                 self.settle(client, valid=True)
             return
         client = self.clients.get(session)
-        if session in self._abandoned and self._was_abandoned(session, header.cxid):
-            client = None
-        if client is not None and client.waiting:
+        if client is not None and client.waiting and header.zxid > client.fence:
             op, xid, _, since = client.waiting[0]
-            if xid == header.cxid and _answers(op, header.type):
+            if xid == header.cxid and op in WRITES:
                 client.waiting.popleft()
                 self.inflight -= 1
                 client.last_zxid = header.zxid
@@ -279,30 +273,9 @@ class Service:
         if header.type == Op.CLOSE_SESSION:
             self._session_closed(session)
 
-    def _was_abandoned(self, session: int, cxid: int) -> bool:
-        """Whether a commit is that of a write whose connection is gone; they come in the order of submission."""
-        cxids = self._abandoned[session]
-        if cxids[0] != cxid:
-            return False
-        cxids.popleft()
-        if not cxids:
-            del self._abandoned[session]
-        return True
-
     def _session_closed(self, session: int) -> None:
-        self._abandoned.pop(session, None)
         self.events.emit(SessionClosed(session=session))
         client = self.clients.get(session) or self.connecting.get(session)
         if client is not None:
             client.close()
             self.closed(client)
-
-
-def _answers(op: int, txn_type: int) -> bool:
-    """Whether a transaction of this type can be what became of a request: xids alone repeat across connections."""
-    if op == txn_type or txn_type == Op.ERROR:
-        return op in WRITES
-    return op in _CREATES and txn_type in _CREATES
-
-
-_CREATES = frozenset({Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})

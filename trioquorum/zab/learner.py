@@ -118,10 +118,11 @@ class AnswerPing(msgspec.Struct, frozen=True, gc=False):
 
 
 class Revalidated(msgspec.Struct, frozen=True, gc=False):
-    """The leader's answer whether a session lives."""
+    """The leader's answer whether a session lives; ``zxid`` is the last it had proposed then (−1: it did not say)."""
 
     session: int
     valid: bool
+    zxid: int
 
 
 class SyncDone(msgspec.Struct, frozen=True, gc=False):
@@ -374,7 +375,7 @@ class Learner:
                 effects.append(SyncDone())
             elif kind == PacketType.REVALIDATE:
                 settle()
-                effects.append(Revalidated(*decode_revalidate_reply(packet.data or b"")))
+                effects.append(Revalidated(*decode_revalidate_reply(packet.data or b""), packet.zxid))
             elif kind in KNOWN_TYPES and kind != PacketType.UPTODATE:
                 raise PeerProtocolError(f"packet of type {kind} while serving")
         settle()
