@@ -501,3 +501,15 @@ async def test_two_tasks_that_receive_on_one_link_are_a_bug(
         with pytest.raises(InvariantViolation):
             await a.receive()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_tap_is_told_what_leaves_and_from_where() -> None:
+    network = MemoryNetwork()
+    told: list[tuple[tuple[str, str], int, bool, bytes]] = []
+    network.tap = lambda *frame: told.append(frame)
+    listener = await network.transport("b").listen(Address("memory", "b", 7), frame_bytes_max=100)
+    dialled = await network.transport("a").connect(Address("memory", "b", 7), frame_bytes_max=100)
+    accepted = await listener.accept()
+    await dialled.send(b"hi")
+    await accepted.send(b"ho")
+    assert told == [(("a", "b"), 7, True, b"hi"), (("a", "b"), 7, False, b"ho")]

@@ -15,7 +15,7 @@ import trio
 from trioquorum.errors import ConnectFailed, LinkClosed, LocalProtocolError, PeerProtocolError
 from trioquorum.invariants import invariant
 from trioquorum.transport import Address
-from trioquorum_transports.wires import Path, Wire
+from trioquorum_transports.wires import Path, Tap, Wire
 
 BACKLOG: Final = 128  # links dialled and not yet accepted; further diallers wait
 
@@ -54,6 +54,8 @@ class MemoryLink:
                 break
             await _park(self._outbox.sender, due)
         self._outbox.put(frame)
+        if self._wire.tap is not None:
+            self._wire.tap(self._wire.nodes, self._wire.port, self._outbox is self._wire.there, frame)
 
     async def receive(self) -> bytes:
         """The next frame that has arrived; cancelling loses nothing.
@@ -158,10 +160,12 @@ class MemoryListener:
 class MemoryNetwork:
     """The names in use, the links between nodes, and the faults on the way. Deterministic; belongs to one Trio run.
 
-    Faults work on pairs of nodes and at once, for links that exist and for those to come.
+    Faults work on pairs of nodes and at once, for links that exist and for those to come. ``tap`` is told every frame
+    when it leaves its sender; it must not wait, and what it raises ends the sender. Set it before links are dialled.
     """
 
     def __init__(self) -> None:
+        self.tap: Tap | None = None
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._wires: dict[Wire, None] = {}  # a set that keeps its order
@@ -262,7 +266,7 @@ class MemoryNetwork:
                 if not listener.full:
                     break
             await self._diallers.park()
-        wire = Wire(self._wires, (node, address.host), there, back)
+        wire = Wire(self._wires, (node, address.host), there, back, address.port, self.tap)
         listener.offer(wire)
         return MemoryLink(wire, dialled=True, remote=str(address), frame_bytes_max=frame_bytes_max)
 

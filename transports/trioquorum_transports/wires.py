@@ -6,6 +6,7 @@ that order depends on the Trio schedule alone and everything works under a mock 
 
 import math
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -14,6 +15,9 @@ import trio
 
 BUFFER_BYTES_MAX: Final = 1 << 20  # sent and not received, one direction of a link; a larger frame goes alone
 BUFFER_FRAMES_MAX: Final = 1024
+
+Tap = Callable[[tuple[str, str], int, bool, bytes], None]
+"""(nodes of dialler and listener, port of the listener, whether the dialler sends, frame)."""
 
 
 class Path(msgspec.Struct):
@@ -90,8 +94,18 @@ class Pipe:
 class Wire:
     """Both directions of a link between two nodes; ``wires`` holds it until no fault can concern it any more."""
 
-    def __init__(self, wires: "dict[Wire, None]", nodes: tuple[str, str], there: Path, back: Path) -> None:
+    def __init__(
+        self,
+        wires: "dict[Wire, None]",
+        nodes: tuple[str, str],
+        there: Path,
+        back: Path,
+        port: int = 0,
+        tap: Tap | None = None,
+    ) -> None:
         self.nodes = nodes
+        self.port = port
+        self.tap = tap
         self.there = Pipe(there)
         self.back = Pipe(back)
         self._wires = wires

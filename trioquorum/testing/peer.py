@@ -14,6 +14,7 @@ from trioquorum.peer.run import Surroundings, serve
 from trioquorum.storage.database import Database
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing.network import Network, node_name
+from trioquorum.testing.seeded import NODE
 from trioquorum.transport import Transports
 
 DOWN: Final = "down"
@@ -148,6 +149,7 @@ class Life:
         Raises:
             Exception: whatever made the peer stop, but not that a disk without power cannot be written to.
         """
+        NODE.set(self.peer.node)
         try:
             with self.scope:
                 await serve(self.peer.config, Events(self._tell), self.peer.surroundings(self))
