@@ -21,7 +21,7 @@ T = TypeVar("T")
 NODE: Final[ContextVar[str]] = ContextVar("NODE", default="")
 """Whose task this is; tasks inherit it from the task that starts them."""
 
-STEPS_PER_INSTANT_MAX: Final = 1_000_000
+STEPS_PER_INSTANT_MAX: Final = 200_000
 """Task steps without virtual time going on: more is a loop that never waits."""
 
 
