@@ -14,7 +14,7 @@ Under a ``trio.testing.MockClock`` that jumps nothing here waits for real time.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ from trioquorum.events import Event
 from trioquorum.limits import Limits
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing.network import Network, dial_over, node_name
-from trioquorum.testing.peer import Life, MemoryPeer
+from trioquorum.testing.peer import Failed, Life, MemoryPeer
 from trioquorum.testing.safety import Safety
 from trioquorum.transport import Address
 
@@ -55,12 +55,15 @@ class MemoryEnsemble:
     ends the block of ``open_ensemble`` with its error. All times are seconds of Trio's clock.
     """
 
-    def __init__(self, network: Network, peers: Iterable[MemoryPeer], nursery: trio.Nursery) -> None:
+    def __init__(
+        self, network: Network, peers: Iterable[MemoryPeer], nursery: trio.Nursery, failed: Failed | None = None
+    ) -> None:
         self.network = network
         self.peers = {peer.id: peer for peer in peers}
         self.safety = Safety()
         self.trace: deque[Happening] = deque(maxlen=TRACE_EVENTS_MAX)
         self._nursery = nursery
+        self._failed = failed
         self._readers: list[Callable[[int, Event], None]] = []
         self._changed = trio.lowlevel.ParkingLot()
 
@@ -68,7 +71,7 @@ class MemoryEnsemble:
 
     async def start(self, *ids: int) -> None:
         """Start these peers, all if none is named; returns when each has its data and its client port."""
-        lives = [self.peers[peer].begin(self._heard) for peer in ids or self.peers]
+        lives = [self.peers[peer].begin(self._heard, self._failed) for peer in ids or self.peers]
         for life in lives:
             self._nursery.start_soon(life.run, name=life.peer.node)
         for life in lives:
@@ -163,7 +166,7 @@ class MemoryEnsemble:
             peer.note(event)
             self.safety.check(peer.id, peer.database if peer.loaded else None, event)
         self.trace.append(Happening(trio.current_time(), peer.id, event))
-        for reader in self._readers:
+        for reader in tuple(self._readers):
             reader(peer.id, event)
         self._changed.unpark_all()
 
@@ -215,24 +218,27 @@ async def open_ensemble(
     flush_latency_s: float = 0.0,
     seed: int = 0,
     start: bool = True,
+    groups: Sequence[int] = (),
+    disk: Callable[[int], MemoryDisk] | None = None,
+    failed: Failed | None = None,
 ) -> AsyncIterator[MemoryEnsemble]:
     """An ensemble of ``peers`` voters, with ids from 1 on, and ``observers`` behind them.
 
     All that run at the end of the block are stopped in order. ``flush_latency_s`` is how long disks take; ``seed``
-    what the peers draw their chance from.
+    what the peers draw their chance from. ``groups`` makes the quorums hierarchical: each voter's group, in order.
+    ``disk`` makes each peer's first disk, ``failed`` is asked about every peer that stops by itself.
 
     Raises:
         ConfigError: settings that contradict each other.
     """
-    specs = tuple(_spec(peer, observer=peer > peers) for peer in range(1, peers + observers + 1))
+    specs = tuple(_spec(peer, peers, groups) for peer in range(1, peers + observers + 1))
     configs = [_config(spec, specs, settings or Settings(), limits or Limits()) for spec in specs]
     alone: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            members = [
-                MemoryPeer(config, MemoryDisk(flush_latency_s=flush_latency_s), network, seed) for config in configs
-            ]
-            ensemble = MemoryEnsemble(network, members, nursery)
+            make = disk or (lambda _: MemoryDisk(flush_latency_s=flush_latency_s))
+            members = [MemoryPeer(config, make(config.my_id), network, seed) for config in configs]
+            ensemble = MemoryEnsemble(network, members, nursery, failed)
             try:
                 if start:
                     await ensemble.start()
@@ -251,13 +257,15 @@ def _address(peer: int, port: int) -> Address:
     return Address("memory", node_name(peer), port)
 
 
-def _spec(peer: int, *, observer: bool) -> PeerSpec:
+def _spec(peer: int, voters: int, groups: Sequence[int]) -> PeerSpec:
+    observer = peer > voters
     return PeerSpec(
         id=peer,
         quorum=_address(peer, QUORUM_PORT),
         election=_address(peer, ELECTION_PORT),
         client=_address(peer, CLIENT_PORT),
         role="observer" if observer else "participant",
+        group=groups[peer - 1] if groups and not observer else None,
     )
 
 

@@ -25,7 +25,7 @@ class MemoryPeer:
     """A peer, running or not. ``node`` is its name in the network, ``disk`` what it will find at its next start.
 
     ``running`` says that it was started and neither stopped nor crashed, ``state`` is that of ``StateChanged`` or
-    ``down``; ``established`` is set while it serves.
+    ``down``; ``established`` is set while it serves. ``wall_offset_ms`` is how wrong its wall clock goes.
     """
 
     def __init__(self, config: ServerConfig, disk: MemoryDisk, network: Network, seed: int) -> None:
@@ -36,6 +36,7 @@ class MemoryPeer:
         self.running = False
         self.state = DOWN
         self.established: Established | None = None
+        self.wall_offset_ms = 0
         self._network = network
         self._seed = seed
         self._lives = 0
@@ -69,8 +70,10 @@ class MemoryPeer:
             raise ValueError(f"peer {self.id} was never started")
         return self._life
 
-    def begin(self, heard: "Callable[[Life, Event], None]") -> "Life":
+    def begin(self, heard: "Callable[[Life, Event], None]", failed: "Failed | None" = None) -> "Life":
         """A new life, to be lived by ``Life.run``; ``heard`` is told its events until the power goes off.
+
+        ``failed`` is asked about what ends it; see ``Failed``.
 
         Raises:
             ValueError: it runs already.
@@ -80,7 +83,7 @@ class MemoryPeer:
         self._lives += 1
         self.running = True
         self._database = None
-        self._life = life = Life(self, self._lives, heard)
+        self._life = life = Life(self, self._lives, heard, failed)
         return life
 
     def end(self) -> "Life":
@@ -112,8 +115,8 @@ class MemoryPeer:
         """The world as this life sees it."""
         return Surroundings(
             transports=Transports(memory=self._network.transport(self.node)),
-            rng=random.Random(f"{self._seed}/{self.id}/{life.number}"),  # noqa: S311  (jitter that a seed repeats)
-            wall_ms=partial(_wall_ms, life.number),
+            rng=random.Random(f"{self._seed}/{self.id}/{life.number}"),
+            wall_ms=partial(self._wall_ms, life.number),
             disks=(life.disk, life.disk),
             on_database=self._loaded,
         )
@@ -129,11 +132,25 @@ class MemoryPeer:
     def _loaded(self, database: Database) -> None:
         self._database = database
 
+    def _wall_ms(self, life: int) -> int:
+        """Virtual time of day; a later life is later, because session ids are made of it."""
+        return WALL_CLOCK_START_MS + life + self.wall_offset_ms + int(trio.current_time() * 1000)
+
+
+Failed = Callable[["Life", Exception], bool]
+"""Told what made a peer stop; true if that is in order, so that the others go on and this one may be started again."""
+
 
 class Life:
     """A peer from start to stop or crash. ``started`` is set when it has its data and ports, or will never have."""
 
-    def __init__(self, peer: MemoryPeer, number: int, heard: "Callable[[Life, Event], None]") -> None:
+    def __init__(
+        self,
+        peer: MemoryPeer,
+        number: int,
+        heard: "Callable[[Life, Event], None]",
+        failed: Failed | None,
+    ) -> None:
         self.peer = peer
         self.number = number
         self.disk = peer.disk
@@ -142,24 +159,32 @@ class Life:
         self.ended = trio.Event()
         self.power_off = False
         self._heard = heard
+        self._failed = failed
 
     async def run(self) -> None:
         """Live it; returns when ``scope`` was cancelled and nothing of the peer is left.
 
         Raises:
-            Exception: whatever made the peer stop, but not that a disk without power cannot be written to.
+            Exception: whatever made the peer stop, but for a disk without power that cannot be written to, and for what
+                ``failed`` finds in order.
         """
         NODE.set(self.peer.node)
         try:
             with self.scope:
                 await serve(self.peer.config, Events(self._tell), self.peer.surroundings(self))
-        except* DiskFailed:
-            if not self.power_off:
+        except* DiskFailed as group:
+            if not (self.power_off or self._in_order(group)):
+                raise
+        except* Exception as group:
+            if not self._in_order(group):
                 raise
         finally:
             self.started.set()
             self.ended.set()
         await trio.lowlevel.checkpoint()
+
+    def _in_order(self, error: Exception) -> bool:
+        return self._failed is not None and self._failed(self, error)
 
     def _tell(self, event: Event) -> None:
         # A dead machine tells nothing, though its tasks take a few more steps.
@@ -167,8 +192,3 @@ class Life:
             if isinstance(event, PeerStarted):
                 self.started.set()
             self._heard(self, event)
-
-
-def _wall_ms(life: int) -> int:
-    """Virtual time of day; a later life is later, because session ids are made of it."""
-    return WALL_CLOCK_START_MS + life + int(trio.current_time() * 1000)
