@@ -6,27 +6,30 @@ import trio
 
 from trioquorum.errors import LinkClosed, RoleEnded
 from trioquorum.events import Established, PhaseChanged
+from trioquorum.peer.history import disk_records, plan_history
 from trioquorum.peer.learner_handler import LearnerHandler
+from trioquorum.peer.learner_port import LearnerPort, listen
 from trioquorum.pipeline.leader import LeaderService
-from trioquorum.transport import Address, Listener
+from trioquorum.transport import Address
+from trioquorum.tree.prep import WriteRequest
+from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets, encode_revalidate_reply
 from trioquorum.zab.handshake import EpochAgreement
 from trioquorum.zab.leader import Leader
-from trioquorum.zab.sync_plan import DiskRecords, SyncPlan, SyncView, log_size_usable, plan_sync, wants_disk
 
 if TYPE_CHECKING:
     from trioquorum.peer.run import Peer
-
-LISTEN_RETRY_S = 0.1
 
 
 class Leading:
     """One term as leader. Anything that goes wrong raises and ends it; the peer is then LOOKING again."""
 
     service: LeaderService
+    introductions = frozenset((PacketType.FOLLOWERINFO, PacketType.OBSERVERINFO))
 
     def __init__(self, peer: "Peer") -> None:
         config = peer.config
         self.peer = peer
+        self.port = LearnerPort(self)
         self.config = peer.quorum_config
         self.tick = 0
         self.init_limit_s = config.init_limit_ticks * config.tick_time_ms / 1000
@@ -40,8 +43,6 @@ class Leading:
         self._may_sync = trio.Event()
         self._formed = trio.Event()
         self._serving = trio.Event()
-        self._handlers: dict[int, LearnerHandler] = {}
-        self._silent: dict[LearnerHandler, None] = {}
 
     async def run(self) -> None:
         """Lead until the quorum is lost or the role is cancelled.
@@ -49,53 +50,18 @@ class Leading:
         Raises:
             RoleEnded: no quorum agreed in time, or it was lost.
         """
-        listener = await self._listen()
+        config = self.peer.config
+        address = Address.parse(self.config.members[config.my_id].quorum)
+        frame_max = config.limits.peer_frame_bytes_max
+        listener = await listen(self.peer.transports, address, frame_max, self.init_limit_s)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._accept, listener, name="learner master")
+                nursery.start_soon(self.port.accept, listener, name="learner master")
                 await self._discover()
                 await self._synchronise()
                 await self._broadcast()
         finally:
             await listener.aclose()
-
-    async def _listen(self) -> Listener:
-        """Bind the quorum port; the socket of an earlier term may still be closing."""
-        me = self.config.members[self.peer.config.my_id]
-        address = Address.parse(me.quorum)
-        transport = self.peer.transports[address.scheme]
-        frame_max = self.peer.config.limits.peer_frame_bytes_max
-        give_up_at = trio.current_time() + self.init_limit_s
-        while True:
-            try:
-                return await transport.listen(address, frame_bytes_max=frame_max)
-            except OSError as error:
-                if trio.current_time() >= give_up_at:
-                    raise OSError(error.errno, error.strerror or str(error), str(address)) from None
-            await trio.sleep(LISTEN_RETRY_S)
-
-    async def _accept(self, listener: Listener) -> None:
-        async with trio.open_nursery() as nursery:
-            while True:
-                link = await listener.accept()
-                if len(nursery.child_tasks) >= self.peer.config.limits.handshake_links_max and not self._make_room():
-                    await link.aclose()
-                    continue
-                handler = LearnerHandler(link, self)
-                self._silent[handler] = None
-                nursery.start_soon(handler.run, name=f"learner {link.remote}")
-
-    def _make_room(self) -> bool:
-        """Give up the caller that has been silent longest: a learner says at once who it is. False if all have."""
-        for handler in self._silent:
-            handler.give_up("too many callers have not said who they are")
-            self.introduced(handler)
-            return True
-        return False
-
-    def introduced(self, handler: LearnerHandler) -> None:
-        """A caller said who it is, or is gone."""
-        self._silent.pop(handler, None)
 
     # Discovery (§7.1)
 
@@ -162,23 +128,16 @@ class Leading:
         self._ack_new_leader(handler.sid, zxid)
         await self._wait(self._serving, LinkClosed("the leader did not start to serve"))
 
-    async def disk_records(self, peer_zxid: int) -> DiskRecords | None:
-        """What the log on disk can add to a DIFF, read ahead of the plan."""
-        await trio.lowlevel.checkpoint()
-        if not wants_disk(peer_zxid, self._view()):
-            return None
-        log_bytes, snapshot_bytes = await self.peer.db.log_sizes(peer_zxid)
-        if not log_size_usable(log_bytes, snapshot_bytes, self.peer.config.snapshot_size_factor):
-            return None
-        return DiskRecords(await self.peer.db.read_log(peer_zxid))
-
-    def plan(self, peer_zxid: int, disk: DiskRecords | None) -> SyncPlan:
-        """How to bring a learner at ``peer_zxid`` up to now."""
-        return plan_sync(peer_zxid, self._view(), disk)
-
-    def _view(self) -> SyncView:
+    async def synchronise(self, handler: LearnerHandler, learner_zxid: int) -> None:
+        """Bring a learner up to what is committed now; the rest follows behind in its outbox (§9, §10)."""
         db = self.peer.db
-        return SyncView(last_processed=db.last_zxid, committed=db.committed_log.records())
+        disk = await disk_records(db, learner_zxid, self.peer.config.snapshot_size_factor)
+        # From here to forward_to nothing waits: choosing and registering is one atomic step (§25, own traps).
+        plan = plan_history(db, learner_zxid, disk)
+        self.service.forward_to(
+            handler.sid, handler.outbox, participant=handler.participant, last_seen_zxid=plan.current
+        )
+        await handler.send_history(plan, learner_zxid)
 
     # Broadcast (§7.3, §7.4)
 
@@ -204,13 +163,12 @@ class Leading:
         machine = self.service.machine
         while True:
             await trio.sleep(half_tick_s)
-            for handler in list(self._handlers.values()):
-                handler.ping(self.service.last_proposed)
+            self.port.ping(self.service.last_proposed)
             await trio.sleep(half_tick_s)
             self.tick += 1
             alive = {self.peer.config.my_id}
-            for handler in list(self._handlers.values()):
-                handler.ping(self.service.last_proposed)
+            self.port.ping(self.service.last_proposed)
+            for handler in list(self.port.handlers.values()):
                 if handler.synced and self.tick > handler.heard_tick + sync_limit:
                     handler.give_up(f"not heard of for {sync_limit} ticks")
                 elif machine.overdue(handler.sid, self.tick, sync_limit):
@@ -223,20 +181,28 @@ class Leading:
                 raise RoleEnded(f"epoch {self.epoch} has no transaction ids left")
             self.service.expire()
 
-    def joined(self, handler: LearnerHandler) -> None:
-        """A learner was admitted; an older link of the same peer is given up."""
-        older = self._handlers.get(handler.sid)
-        if older is not None:
-            older.give_up("the learner came back on a new link")
-            self.service.forget(handler.sid)
-        self._handlers[handler.sid] = handler
+    # What learners send
 
-    def serves(self, handler: LearnerHandler) -> bool:
-        """Whether this is the present link of its learner."""
-        return self._handlers.get(handler.sid) is handler
+    def acked(self, handler: LearnerHandler, zxid: int) -> None:
+        """A learner's log holds everything up to ``zxid``."""
+        self.service.ack(handler.sid, zxid)
 
-    def left(self, handler: LearnerHandler) -> None:
-        """A learner's link ended."""
-        if self._handlers.get(handler.sid) is handler:
-            del self._handlers[handler.sid]
-            self.service.forget(handler.sid)
+    def submit(self, handler: LearnerHandler, request: WriteRequest) -> None:
+        """A learner's client writes."""
+        self.service.submit(request)
+
+    def sync(self, handler: LearnerHandler, session: int, cxid: int, body: bytes) -> None:
+        """A learner's client asks for a sync."""
+        self.service.learner_sync(handler.sid)
+
+    def revalidate(self, handler: LearnerHandler, session: int, timeout_ms: int) -> None:
+        """A client brought a session to a learner."""
+        valid = self.service.revalidate(session, timeout_ms, handler.owner)
+        reply = encode_revalidate_reply(session, valid=valid)
+        # What was proposed by now may be of the session's earlier connection: only later commits answer this one.
+        answer = QuorumPacket(PacketType.REVALIDATE, self.service.last_proposed, reply)
+        handler.outbox.put(encode_packets([answer]))
+
+    def forget(self, sid: int) -> None:
+        """A learner has no link any more."""
+        self.service.forget(sid)

@@ -1,15 +1,16 @@
-"""The leader's side of one learner: handshake, synchronisation, then frames both ways (quorum-protocol §8).
+"""A master's side of one learner: handshake, synchronisation, then frames both ways (quorum-protocol §8).
 
 One learner, one nursery: when either direction ends, the other is cancelled and the learner is forgotten.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from trioquorum.errors import LinkClosed, PeerProtocolError
 from trioquorum.events import LearnerLeft, LearnerSynced, LearnerSyncing, LinkRefused
 from trioquorum.peer.outbox import LinkOutbox
+from trioquorum.pipeline.service import Service
 from trioquorum.storage.snapshot import body_chunks
 from trioquorum.transport import Link
 from trioquorum.tree.prep import WriteRequest
@@ -27,31 +28,79 @@ from trioquorum.wire.quorum import (
     encode_frames,
     encode_leader_info,
     encode_packets,
-    encode_revalidate_reply,
 )
+from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.sync_plan import SyncPlan
 
 if TYPE_CHECKING:
-    from trioquorum.peer.leading import Leading
+    from trioquorum.peer.learner_port import LearnerPort
+    from trioquorum.peer.run import Peer
 
 PROTOCOL_VERSION = 0x10000
 SYNC_FRAME_BYTES = 1 << 20
 
 
+class LearnerMaster(Protocol):
+    """Whom learners join: the leader, or a follower that feeds observers.
+
+    ``introductions`` are the first packets that it takes, ``tick`` counts up while it serves. Whatever a method raises
+    of ``LinkClosed`` and ``PeerProtocolError`` ends the learner's link alone.
+    """
+
+    peer: "Peer"
+    port: "LearnerPort"
+    config: QuorumConfig
+    introductions: frozenset[PacketType]
+    tick: int
+    init_limit_s: float
+    history_limit_s: float
+
+    @property
+    def service(self) -> Service:
+        """What the master does for clients."""
+
+    async def epoch_to_propose(self, sid: int, accepted_epoch: int) -> int:
+        """The epoch that a learner is to accept, which accepted ``accepted_epoch`` last."""
+
+    async def epoch_acked(self, sid: int, current_epoch: int, last_zxid: int) -> None:
+        """A learner accepted the epoch; wait until it may have its history."""
+
+    async def synchronise(self, handler: "LearnerHandler", learner_zxid: int) -> None:
+        """``send_history``, and forward what is committed behind it without a gap."""
+
+    async def new_leader_acked(self, handler: "LearnerHandler", zxid: int) -> None:
+        """A learner holds its history; wait until it may serve."""
+
+    def acked(self, handler: "LearnerHandler", zxid: int) -> None:
+        """A learner's log holds everything up to ``zxid``."""
+
+    def submit(self, handler: "LearnerHandler", request: WriteRequest) -> None:
+        """A learner's client writes."""
+
+    def sync(self, handler: "LearnerHandler", session: int, cxid: int, body: bytes) -> None:
+        """A learner's client asks for a sync: answer SYNC behind everything that is proposed now."""
+
+    def revalidate(self, handler: "LearnerHandler", session: int, timeout_ms: int) -> None:
+        """A client brought a session to a learner: answer whether it lives."""
+
+    def forget(self, sid: int) -> None:
+        """A learner has no link any more."""
+
+
 class LearnerHandler:
     """Serves one learner from its first packet to the end of its link. Its learner owns the sessions it speaks for."""
 
-    def __init__(self, link: Link, leading: "Leading") -> None:
+    def __init__(self, link: Link, master: LearnerMaster) -> None:
         self.sid = 0
         self.participant = False
         self.synced = False
-        self.outbox = LinkOutbox(leading.peer.config.limits)
+        self.outbox = LinkOutbox(master.peer.config.limits)
         self.heard_tick = 0
         self._link = link
-        self._leading = leading
+        self._master = master
         self._known = False
         # Sessions keep their owner longer than this handler lives, so it is not the handler itself.
-        self._owner = object()
+        self.owner = object()
         self._history_sent = False
         self._reason = "the role ended"
         self._scope = trio.CancelScope()
@@ -68,10 +117,10 @@ class LearnerHandler:
             await self._link.aclose()
 
     def _leave(self) -> None:
-        events = self._leading.peer.events
-        self._leading.introduced(self)
+        events = self._master.peer.events
+        self._master.port.introduced(self)
         if self._known:
-            self._leading.left(self)
+            self._master.port.left(self)
             events.emit(LearnerLeft(learner=self.sid, reason=self._reason))
         else:
             events.emit(LinkRefused(kind="quorum", address=self._link.remote, reason=self._reason))
@@ -89,47 +138,47 @@ class LearnerHandler:
     # Handshake
 
     async def _serve(self) -> None:
-        leading = self._leading
+        master = self._master
         info, accepted_epoch = await self._introduction()
         self.sid = info.server_id
-        epoch = await leading.epoch_to_propose(self.sid, accepted_epoch)
+        epoch = await master.epoch_to_propose(self.sid, accepted_epoch)
         leader_info = QuorumPacket(PacketType.LEADERINFO, epoch << 32, encode_leader_info(PROTOCOL_VERSION))
         await self._link.send(encode_packets([leader_info]))
         ack = await self._expect(PacketType.ACKEPOCH)
-        await leading.epoch_acked(self.sid, decode_ack_epoch(ack.data or b""), ack.zxid)
+        await master.epoch_acked(self.sid, decode_ack_epoch(ack.data or b""), ack.zxid)
         self._known = True
-        leading.joined(self)
-        await self._synchronise(ack.zxid)
-        new_leader = QuorumPacket(PacketType.NEWLEADER, epoch << 32, leading.config.text().encode())
+        master.port.joined(self)
+        await master.synchronise(self, ack.zxid)
+        new_leader = QuorumPacket(PacketType.NEWLEADER, epoch << 32, master.config.text().encode())
         self.outbox.put(encode_packets([new_leader]))
         self._history_sent = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.outbox.send_to, self._link, name=f"send to learner {self.sid}")
             ack = await self._expect(PacketType.ACK)
-            await leading.new_leader_acked(self, ack.zxid)
+            await master.new_leader_acked(self, ack.zxid)
             self.synced = True
-            leading.peer.events.emit(LearnerSynced(learner=self.sid, observer=not self.participant))
+            master.peer.events.emit(LearnerSynced(learner=self.sid, observer=not self.participant))
             self.outbox.put(encode_packets([QuorumPacket(PacketType.UPTODATE, -1)]))
             await self._receive()
 
     async def _introduction(self) -> tuple[LearnerInfo, int]:
-        leading = self._leading
-        limit_s = min(leading.peer.config.limits.handshake_timeout_ms / 1000, leading.init_limit_s)
+        master = self._master
+        limit_s = min(master.peer.config.limits.handshake_timeout_ms / 1000, master.init_limit_s)
         packet = (await self._packets(limit_s))[0]
-        if packet.type not in (PacketType.FOLLOWERINFO, PacketType.OBSERVERINFO):
+        if packet.type not in master.introductions:
             raise PeerProtocolError(f"first packet of type {packet.type}")
         info = decode_learner_info(packet.data or b"")
-        if info.server_id == leading.peer.config.my_id:
+        if info.server_id == master.peer.config.my_id:
             raise PeerProtocolError(f"a learner with this peer's own id {info.server_id}")
-        if info.config_version > leading.config.version:
+        if info.config_version > master.config.version:
             raise PeerProtocolError(f"learner {info.server_id} knows a newer configuration")
         # A follower that is no voter of this configuration gets what followers get; its word counts for nothing.
-        leading.introduced(self)
+        master.port.introduced(self)
         self.participant = packet.type == PacketType.FOLLOWERINFO
         return info, packet.zxid >> 32
 
     async def _expect(self, kind: PacketType) -> QuorumPacket:
-        packets = await self._packets(self._leading.init_limit_s)
+        packets = await self._packets(self._master.init_limit_s)
         if len(packets) != 1 or packets[0].type != kind:
             raise PeerProtocolError(f"expected {kind.name}, got {[p.type for p in packets]}")
         return packets[0]
@@ -145,24 +194,24 @@ class LearnerHandler:
 
     # Synchronisation
 
-    async def _synchronise(self, peer_zxid: int) -> None:
-        """Bring the learner up to what is committed now; the rest follows behind in the outbox (§9, §10)."""
-        leading = self._leading
-        disk = await leading.disk_records(peer_zxid)
-        # From here to forward_to nothing waits: choosing and registering is one atomic step (§25, own traps).
-        plan = leading.plan(peer_zxid, disk)
-        leading.service.forward_to(self.sid, self.outbox, participant=self.participant, last_seen_zxid=plan.current)
-        leading.peer.events.emit(
+    async def send_history(self, plan: SyncPlan, learner_zxid: int) -> None:
+        """Send what brings a learner at ``learner_zxid`` up to ``plan.current``.
+
+        Raises:
+            LinkClosed: it was not taken in time, or so much came meanwhile that the outbox is full.
+        """
+        master = self._master
+        master.peer.events.emit(
             LearnerSyncing(
                 learner=self.sid,
                 mode=plan.mode,
-                learner_zxid=peer_zxid,
+                learner_zxid=learner_zxid,
                 target_zxid=plan.zxid,
                 proposals=len(plan.proposals),
             )
         )
         # However long the history is, it goes straight to the link; the outbox holds only what comes meanwhile.
-        with self.outbox.unless_full(), trio.move_on_after(leading.history_limit_s):
+        with self.outbox.unless_full(), trio.move_on_after(master.history_limit_s):
             if plan.mode == "SNAP":
                 await self._send_snapshot()
             else:
@@ -181,7 +230,7 @@ class LearnerHandler:
 
     async def _send_snapshot(self) -> None:
         """SNAP, the fuzzy dump in bounded chunks, an empty frame."""
-        peer = self._leading.peer
+        peer = self._master.peer
         tree = peer.db.tree
         await self._link.send(encode_packets([QuorumPacket(PacketType.SNAP, tree.last_zxid)]))
         for chunk in body_chunks(tree, peer.config.limits.snapshot_chunk_bytes):
@@ -191,42 +240,37 @@ class LearnerHandler:
     # Steady state
 
     async def _receive(self) -> None:
-        leading = self._leading
-        service = leading.service
+        master = self._master
+        service = master.service
         while True:
             packets = decode_packets(await self._link.receive())
-            if not leading.serves(self):
+            if not master.port.serves(self):
                 # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
                 raise LinkClosed("a newer link took its place")
-            self.heard_tick = leading.tick
+            self.heard_tick = master.tick
             try:
                 for packet in packets:
                     self._take(packet)
             finally:
                 service.flush()
-            await leading.peer.log.wait_room()
+            await master.peer.log.wait_room()
 
     def _take(self, packet: QuorumPacket) -> None:
-        service = self._leading.service
+        master = self._master
         data = packet.data or b""
         if packet.type == PacketType.ACK:
             if packet.zxid & 0xFFFFFFFF:
-                service.ack(self.sid, packet.zxid)
+                master.acked(self, packet.zxid)
         elif packet.type == PacketType.REQUEST:
             session, cxid, op, body = decode_request(data)
             if op == Op.SYNC:
-                service.learner_sync(self.sid)
+                master.sync(self, session, cxid, body)
             else:
-                service.submit(WriteRequest(session, cxid, op, body, packet.auth or [], self._owner))
+                master.submit(self, WriteRequest(session, cxid, op, body, packet.auth or [], self.owner))
         elif packet.type == PacketType.PING:
-            service.touch(dict(decode_touched(data)))
+            master.service.touch(dict(decode_touched(data)))
         elif packet.type == PacketType.REVALIDATE:
-            session, timeout_ms = decode_revalidate(data)
-            valid = service.revalidate(session, timeout_ms, self._owner)
-            reply = encode_revalidate_reply(session, valid=valid)
-            # What was proposed by now may be of the session's earlier connection: only later commits answer this one.
-            answer = QuorumPacket(PacketType.REVALIDATE, service.last_proposed, reply)
-            self.outbox.put(encode_packets([answer]))
+            master.revalidate(self, *decode_revalidate(data))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> str:

@@ -1,0 +1,26 @@
+"""This peer's committed history, for a learner that lacks some of it (quorum-protocol §9)."""
+
+import trio
+
+from trioquorum.storage.database import Database
+from trioquorum.zab.sync_plan import DiskRecords, SyncPlan, SyncView, log_size_usable, plan_sync, wants_disk
+
+
+async def disk_records(db: Database, learner_zxid: int, size_factor: float) -> DiskRecords | None:
+    """What the log on disk can add to a DIFF, read ahead of the plan. ``size_factor`` is snapshotSizeFactor."""
+    await trio.lowlevel.checkpoint()
+    if not wants_disk(learner_zxid, _view(db)):
+        return None
+    log_bytes, snapshot_bytes = await db.log_sizes(learner_zxid)
+    if not log_size_usable(log_bytes, snapshot_bytes, size_factor):
+        return None
+    return DiskRecords(await db.read_log(learner_zxid))
+
+
+def plan_history(db: Database, learner_zxid: int, disk: DiskRecords | None) -> SyncPlan:
+    """How to bring a learner at ``learner_zxid`` up to now."""
+    return plan_sync(learner_zxid, _view(db), disk)
+
+
+def _view(db: Database) -> SyncView:
+    return SyncView(last_processed=db.last_zxid, committed=db.committed_log.records())
