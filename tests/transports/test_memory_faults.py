@@ -505,11 +505,17 @@ async def test_two_tasks_that_receive_on_one_link_are_a_bug(
 
 async def test_a_tap_is_told_what_leaves_and_from_where() -> None:
     network = MemoryNetwork()
-    told: list[tuple[tuple[str, str], int, bool, bytes]] = []
+    told: list[tuple[tuple[str, str], int, bool, bytes, int]] = []
     network.tap = lambda *frame: told.append(frame)
     listener = await network.transport("b").listen(Address("memory", "b", 7), frame_bytes_max=100)
     dialled = await network.transport("a").connect(Address("memory", "b", 7), frame_bytes_max=100)
+    again = await network.transport("a").connect(Address("memory", "b", 7), frame_bytes_max=100)
     accepted = await listener.accept()
     await dialled.send(b"hi")
     await accepted.send(b"ho")
-    assert told == [(("a", "b"), 7, True, b"hi"), (("a", "b"), 7, False, b"ho")]
+    await again.send(b"hi")
+    assert told == [
+        (("a", "b"), 7, True, b"hi", 1),
+        (("a", "b"), 7, False, b"ho", 1),
+        (("a", "b"), 7, True, b"hi", 2),
+    ]

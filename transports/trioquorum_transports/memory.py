@@ -54,8 +54,9 @@ class MemoryLink:
                 break
             await _park(self._outbox.sender, due)
         self._outbox.put(frame)
-        if self._wire.tap is not None:
-            self._wire.tap(self._wire.nodes, self._wire.port, self._outbox is self._wire.there, frame)
+        wire = self._wire
+        if wire.tap is not None:
+            wire.tap(wire.nodes, wire.port, self._outbox is wire.there, frame, wire.number)
 
     async def receive(self) -> bytes:
         """The next frame that has arrived; cancelling loses nothing.
@@ -166,6 +167,7 @@ class MemoryNetwork:
 
     def __init__(self) -> None:
         self.tap: Tap | None = None
+        self._dialled = 0
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
         self._paths: dict[tuple[str, str], Path] = {}
         self._wires: dict[Wire, None] = {}  # a set that keeps its order
@@ -266,7 +268,8 @@ class MemoryNetwork:
                 if not listener.full:
                     break
             await self._diallers.park()
-        wire = Wire(self._wires, (node, address.host), there, back, address.port, self.tap)
+        self._dialled += 1
+        wire = Wire(self._wires, (node, address.host), there, back, address.port, self.tap, self._dialled)
         listener.offer(wire)
         return MemoryLink(wire, dialled=True, remote=str(address), frame_bytes_max=frame_bytes_max)
 

@@ -16,8 +16,8 @@ import trio
 BUFFER_BYTES_MAX: Final = 1 << 20  # sent and not received, one direction of a link; a larger frame goes alone
 BUFFER_FRAMES_MAX: Final = 1024
 
-Tap = Callable[[tuple[str, str], int, bool, bytes], None]
-"""(nodes of dialler and listener, port of the listener, whether the dialler sends, frame)."""
+Tap = Callable[[tuple[str, str], int, bool, bytes, int], None]
+"""(nodes of dialler and listener, port of the listener, whether the dialler sends, frame, number of the link)."""
 
 
 class Path(msgspec.Struct):
@@ -102,8 +102,10 @@ class Wire:
         back: Path,
         port: int = 0,
         tap: Tap | None = None,
+        number: int = 0,
     ) -> None:
         self.nodes = nodes
+        self.number = number
         self.port = port
         self.tap = tap
         self.there = Pipe(there)

@@ -93,6 +93,23 @@ def parse_records(data: bytes, at: int = 0, *, whole: bool, base: int = 0) -> Pa
         at = end + 1
 
 
+def last_record(data: bytes | bytearray, zxid: int = 0, at: int = 0) -> tuple[int, int]:
+    """zxid of the last whole record of a file that is all right, and the offset behind it; 0 without one.
+
+    Pass what it returned to look at no more than what was appended since. Checksums are not looked at.
+    """
+    at = at or len(HEADER)
+    size = len(data)
+    while at + RECORD_OVERHEAD_BYTES + _ENTRY_MIN <= size:
+        _, length = _FRONT.unpack_from(data, at)
+        end = at + _FRONT.size + length
+        if length < _ENTRY_MIN or end >= size or data[end] != END_OF_RECORD:
+            break
+        zxid = payload_zxid(bytes(data[at + _FRONT.size : at + _FRONT.size + _ENTRY_MIN]))
+        at = end + 1
+    return zxid, at
+
+
 def _named(payload: bytes) -> str:
     return f"zxid 0x{payload_zxid(payload) & 0xFFFFFFFFFFFFFFFF:x}" if len(payload) >= _ENTRY_MIN else "zxid unknown"
 

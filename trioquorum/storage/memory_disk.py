@@ -8,6 +8,8 @@ import trio
 
 from trioquorum.errors import DiskFailed, StorageError
 from trioquorum.storage.disk import AppendFile, AtomicFile
+from trioquorum.storage.log_format import last_record
+from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 
 FREE_BYTES: Final = 1 << 40
 
@@ -23,6 +25,33 @@ class MemoryDisk:
         self.flush_latency_s = flush_latency_s
         self.crashed = False
         self._in_flight: dict[str, bytes] = {}
+        self._ends: dict[str, tuple[int, int]] = {}
+        self._logs: list[str] | None = None
+        self._snapshot = 0
+
+    def logged_zxid(self) -> int:
+        """The last transaction that is durable here, in a log or a snapshot; 0 without one.
+
+        Reads no further than what was added since the last call: checkers ask at every frame.
+        """
+        if self._logs is None:
+            self._logs = [name for _, name in reversed(sorted_by_zxid(self.files, LOG))]
+            self._snapshot = max((zxid for zxid, _ in sorted_by_zxid(self.files, SNAPSHOT)), default=0)
+        for name in self._logs:
+            zxid, _ = self._ends[name] = last_record(self.files[name], *self._ends.get(name, (0, 0)))
+            if zxid:
+                return max(zxid, self._snapshot)
+        return self._snapshot
+
+    def epoch(self, name: str) -> int | None:
+        """What the epoch file ``name`` durably says; ``None`` without one."""
+        data = self.files.get(name)
+        return None if data is None else int(data)
+
+    def _changed(self, name: str) -> None:
+        """The file was replaced or cut, has begun or is gone: what was known of it is void."""
+        self._logs = None
+        self._ends.pop(name, None)
 
     async def flush(self, name: str, size: int) -> None:
         """Wait as long as making ``size`` bytes of ``name`` durable takes.
@@ -68,6 +97,7 @@ class MemoryDisk:
     async def write_atomic(self, name: str, data: bytes) -> None:
         await self.flush(name, len(data))
         self.files[name] = bytearray(data)
+        self._changed(name)
 
     @asynccontextmanager
     async def stream_atomic(self, name: str) -> AsyncGenerator[AtomicFile, None]:
@@ -75,12 +105,14 @@ class MemoryDisk:
         yield file
         await self.flush(name, len(file.data))
         self.files[name] = file.data
+        self._changed(name)
 
     async def create(self, name: str) -> AppendFile:
         await self.flush(name, 0)
         if name in self.files:
             raise DiskFailed(f"{name} exists")
         self.files[name] = bytearray()
+        self._changed(name)
         return _MemoryAppendFile(self, name)
 
     async def open_append(self, name: str, at: int) -> AppendFile:
@@ -91,10 +123,12 @@ class MemoryDisk:
         self._file(name)
         await self.flush(name, 0)
         del self._file(name)[size:]
+        self._changed(name)
 
     async def remove(self, name: str) -> None:
         await self.flush(name, 0)
         self.files.pop(name, None)
+        self._changed(name)
 
     async def free_bytes(self) -> int:
         await trio.lowlevel.checkpoint()
