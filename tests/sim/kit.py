@@ -6,53 +6,18 @@ import trio
 
 from trioquorum.client import Client
 from trioquorum.errors import Code, RequestFailed
-from trioquorum.events import Event, Events
-from trioquorum.limits import Limits
-from trioquorum.storage.database import Database
-from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.events import Event
 from trioquorum.testing import MemoryEnsemble
+from trioquorum.testing.settled import settled_tree
 from trioquorum.tree.nodes import DataTree
 
 LOST = (Code.CONNECTIONLOSS, Code.REQUESTTIMEOUT)
 """After these a write may have happened or not."""
 
 
-def contents(tree: DataTree) -> dict[str, Any]:
-    """Everything that is replicated; ACL ids are each peer's own."""
-    nodes = {
-        path: (node.data, tree.acls.by_id.get(node.acl), node.stat, node.cversion, node.owner, set(node.children or ()))
-        for path, node in tree.nodes.items()
-    }
-    return {
-        "zxid": tree.last_zxid,
-        "digest": tree.digest,
-        "nodes": nodes,
-        "sessions": tree.sessions,
-        "ephemerals": {session: paths for session, paths in tree.ephemerals.items() if paths},
-        "containers": tree.containers,
-        "ttls": tree.ttls,
-    }
-
-
-async def on_disk(disk: MemoryDisk) -> DataTree:
-    """What a machine would find that starts from a copy of ``disk``."""
-    copy = MemoryDisk({name: bytes(data) for name, data in disk.files.items()})
-    return (await Database.load(copy, copy, Limits(), Events(), slow_flush_ms=0)).tree
-
-
 async def assert_all_equal(ensemble: MemoryEnsemble) -> DataTree:
     """Every running peer has applied the same, and holds it on disk as well; returns one of the trees."""
-    peers = [ensemble.peers[peer] for peer in ensemble.running()]
-    async with ensemble.client() as client:
-        await client.sync()
-    goal = max(peer.database.last_zxid for peer in peers)
-    await ensemble.wait_until(lambda: all(peer.database.last_zxid >= goal for peer in peers))
-    await trio.sleep(1)  # for the disks
-    first = contents(peers[0].database.tree)
-    for peer in peers:
-        assert contents(peer.database.tree) == first, f"peer {peer.id} differs from peer {peers[0].id}"
-        assert contents(await on_disk(peer.disk)) == first, f"the disk of peer {peer.id} differs"
-    return peers[0].database.tree
+    return await settled_tree(ensemble)
 
 
 def events_of(ensemble: MemoryEnsemble, kind: type[Event], peer: int | None = None) -> list[Any]:

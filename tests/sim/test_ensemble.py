@@ -7,13 +7,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.sim.kit import Writers, assert_all_equal, contents, events_of, on_disk
+from tests.sim.kit import Writers, assert_all_equal, events_of
 from trioquorum.client import WatchEvent
 from trioquorum.config import Settings
 from trioquorum.errors import Code, ConnectFailed, RequestFailed, TransactionFailed
 from trioquorum.events import Elected, Established, Event, LearnerLeft, LearnerSyncing, StateChanged, SyncReceived
 from trioquorum.limits import Limits
 from trioquorum.testing import MemoryEnsemble, open_ensemble
+from trioquorum.testing.checkers.trees import contents
+from trioquorum.testing.settled import on_disk
 from trioquorum.wire.ops import EventType
 from trioquorum_transports.memory import MemoryNetwork
 

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.kit.processes import free_ports
-from tests.sim.kit import assert_all_equal, events_of, on_disk
+from tests.sim.kit import assert_all_equal, events_of
 from trioquorum.client import connect_tcp
 from trioquorum.config import PeerSpec, ServerConfig, standalone
 from trioquorum.errors import RequestFailed
@@ -21,6 +21,7 @@ from trioquorum.peer.run import DATA_FOLDER, serve
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import RealDisk
 from trioquorum.testing import MemoryEnsemble, open_ensemble
+from trioquorum.testing.settled import on_disk
 from trioquorum.transport import Address
 from trioquorum_transports.memory import MemoryNetwork
 

@@ -5,7 +5,7 @@
 
 from trioquorum.client.client import Client, connect, connect_tcp
 from trioquorum.client.core import State
-from trioquorum.client.session import Dial
+from trioquorum.client.session import Dial, Observer
 from trioquorum.client.transaction import OPEN_ACL, Result, Transaction
 from trioquorum.client.watches import Watcher, WatchEvent
 
@@ -13,6 +13,7 @@ __all__ = [
     "OPEN_ACL",
     "Client",
     "Dial",
+    "Observer",
     "Result",
     "State",
     "Transaction",

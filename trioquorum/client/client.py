@@ -8,7 +8,7 @@ from typing import TypeVar
 import anyio
 
 from trioquorum.client.core import Decode, State, nothing
-from trioquorum.client.session import CLOSE_TIMEOUT_MS, Dial, Session, task_group
+from trioquorum.client.session import CLOSE_TIMEOUT_MS, Dial, Observer, Session, task_group
 from trioquorum.client.transaction import Result, Transaction, create_request, decode_results
 from trioquorum.client.watches import Table, Watcher
 from trioquorum.errors import Code, ConfigError
@@ -45,19 +45,21 @@ async def connect(
     request_timeout_ms: int | None = None,
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS,
     on_state: Callable[[State], object] | None = None,
+    observer: Observer | None = None,
 ) -> "AsyncIterator[Client]":
     """A client with a session, which is closed when the block ends.
 
     Servers are tried in the order given, round and round, whenever there is no connection; the session is kept. Every
     call waits at most ``request_timeout_ms`` (None: the granted session timeout) for a connection, and as long again
     for its reply. ``on_state`` is told each new state, synchronously; what it or a watcher raises ends the block.
+    ``observer`` sees all that goes over the wire, for histories that are checked later (``trioquorum.testing``).
 
     Raises:
         ConnectFailed: no session within ``connect_timeout_ms``.
     """
     if not dials:
         raise ConfigError("no server to connect to; give at least one")
-    session = Session(dials, session_timeout_ms, request_timeout_ms, on_state)
+    session = Session(dials, session_timeout_ms, request_timeout_ms, on_state, observer)
     async with task_group() as tasks:
         tasks.start_soon(session.run)
         try:

@@ -68,11 +68,12 @@ def _never(*_: object) -> None:
 class Request(Generic[T]):
     """One call on its way, and the effect that tells its end: then ``result`` or ``error`` is set.
 
-    ``watch`` names the table of a success. The driver owns ``deadline`` (its clock), ``wake`` (to be called when the
-    request ended) and ``abandoned`` (nobody waits any more; the reply is still expected, its watch is not kept).
+    ``zxid`` is that of the server's reply, None while or because there is none. ``watch`` names the table of a
+    success. The driver owns ``deadline`` (its clock), ``wake`` (to be called when the request ended) and ``abandoned``
+    (nobody waits any more; the reply is still expected, its watch is not kept).
     """
 
-    __slots__ = ("abandoned", "body", "deadline", "decode", "error", "op", "result", "wake", "watch", "xid")
+    __slots__ = ("abandoned", "body", "deadline", "decode", "error", "op", "result", "wake", "watch", "xid", "zxid")
 
     result: T
 
@@ -82,6 +83,7 @@ class Request(Generic[T]):
         self.decode = decode
         self.watch = watch
         self.xid = 0
+        self.zxid: int | None = None
         self.error: Code | None = None
         self.abandoned = False
         self.deadline = 0.0
@@ -101,10 +103,11 @@ class StateChanged(msgspec.Struct, frozen=True):
 
 
 class Fired(msgspec.Struct, frozen=True):
-    """Tell these watchers."""
+    """Tell these watchers, if there are any. ``zxid`` is the change's; −1 where it is not known."""
 
     event: WatchEvent
     watchers: list[Watcher]
+    zxid: int = -1
 
 
 Effect = Request[Any] | Fired | StateChanged
@@ -217,13 +220,14 @@ class Core:
         xid, zxid, err = _REPLY_HEADER.unpack_from(payload)
         if xid > 0:
             request = self._answer(xid, err, payload)
+            request.zxid = zxid
             self.last_zxid = max(self.last_zxid, zxid)
             yield request
             if request.op is Op.CLOSE_SESSION and not err:
                 yield from self.end(State.CLOSED)
         elif xid == Xid.NOTIFICATION:
             # Its zxid is not remembered: events of the same transaction may still be behind it.
-            yield from self._notification(WatcherEvent.decode_from(payload, _REPLY_HEADER.size)[0])
+            yield self._notification(WatcherEvent.decode_from(payload, _REPLY_HEADER.size)[0], zxid)
         elif xid == Xid.AUTH:
             yield from self._auth_answer(err)
         elif xid == Xid.SET_WATCHES:
@@ -262,15 +266,13 @@ class Core:
             request.result = None
             yield request
 
-    def _notification(self, event: WatcherEvent) -> Iterator[Effect]:
+    def _notification(self, event: WatcherEvent, zxid: int) -> Fired:
         try:
             kind = EventType(event.type)
         except ValueError:
             raise PeerProtocolError(f"event of type {event.type}") from None
         path = event.path or ""
-        watchers = self._watches.take(kind, path)
-        if watchers:
-            yield Fired(WatchEvent(kind, path), watchers)
+        return Fired(WatchEvent(kind, path), self._watches.take(kind, path), zxid)
 
     def lost(self) -> list[Effect]:
         """The connection is gone: what was on its way fails with CONNECTIONLOSS; whether it was done is unknown."""

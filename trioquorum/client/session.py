@@ -3,7 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -33,6 +33,16 @@ _LINK_ERRORS = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
+
+
+class Observer(Protocol):
+    """Told everything that a session does, as it happens on the wire; it must be quick and not raise."""
+
+    def sent(self, core: Core, request: Request[Any]) -> None:
+        """This request is on its way."""
+
+    def saw(self, core: Core, effect: Effect) -> None:
+        """This came, or was found out; told before anybody else is. A late reply's request was given up before."""
 
 
 @asynccontextmanager
@@ -69,11 +79,13 @@ class Session:
         session_timeout_ms: int,
         request_timeout_ms: int | None,
         on_state: Callable[[State], object] | None,
+        observer: Observer | None = None,
     ) -> None:
         self.core = Core(session_timeout_ms)
         self._dials = dials
         self._request_timeout_ms = request_timeout_ms
         self._on_state = on_state
+        self._observer = observer
         self._room = anyio.Semaphore(REQUESTS_INFLIGHT_MAX, fast_acquire=True)
         # Shielded: whoever cancels the user's block must not cut the goodbye; `end` cancels this scope.
         self._running = anyio.CancelScope(shield=True)
@@ -108,6 +120,8 @@ class Session:
             self._room.release()
             raise
         self._output_ready.set()
+        if self._observer is not None:
+            self._observer.sent(self.core, request)
         try:
             await answered.wait()
         finally:
@@ -268,6 +282,8 @@ class Session:
             self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
+        if self._observer is not None:
+            self._observer.saw(self.core, effect)
         if isinstance(effect, Request):
             self._room.release()
             effect.wake()

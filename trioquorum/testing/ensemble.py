@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 import trio
 
-from trioquorum.client import Client, State, connect
+from trioquorum.client import Client, Observer, State, connect
 from trioquorum.config import PeerSpec, ServerConfig, Settings, check
 from trioquorum.events import Event
 from trioquorum.limits import Limits
@@ -195,6 +195,7 @@ class MemoryEnsemble:
         request_timeout_ms: int | None = None,
         connect_timeout_ms: int = 10_000,
         on_state: Callable[[State], object] | None = None,
+        observer: Observer | None = None,
     ) -> AbstractAsyncContextManager[Client]:
         """A client of these peers, all if none is named, at ``node`` of the network; otherwise as ``connect``."""
         transport = self.network.transport(node)
@@ -204,6 +205,7 @@ class MemoryEnsemble:
             request_timeout_ms=request_timeout_ms,
             connect_timeout_ms=connect_timeout_ms,
             on_state=on_state,
+            observer=observer,
         )
 
 

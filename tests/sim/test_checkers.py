@@ -1,0 +1,390 @@
+"""Every checker refuses a history that is wrong in its way, and says why; all of them pass one that is right.
+
+The histories are made by hand, transaction by transaction and call by call.
+"""
+
+from typing import Any
+
+import pytest
+
+from trioquorum.client import OPEN_ACL, State
+from trioquorum.errors import Code
+from trioquorum.invariants import InvariantViolation
+from trioquorum.testing.checkers import answers, check_history, order, sessions, trees
+from trioquorum.testing.history import Call, History, SessionRecord, Turned
+from trioquorum.testing.truth import Truth
+from trioquorum.tree.nodes import DataTree
+from trioquorum.wire.jute import Record
+from trioquorum.wire.ops import Op
+from trioquorum.wire.records import (
+    CreateRequest,
+    DataResponse,
+    PathRequest,
+    PathResponse,
+    PathVersionRequest,
+    PathWatchRequest,
+    SetDataRequest,
+    Stat,
+    StatResponse,
+)
+from trioquorum.wire.txn import (
+    CloseSessionTxn,
+    CreateSessionTxn,
+    CreateTxn,
+    DeleteTxn,
+    ErrorTxn,
+    SetDataTxn,
+    Txn,
+    TxnHeader,
+)
+
+ACL = list(OPEN_ACL)
+TIMEOUT_MS = 10_000
+A, B = 0xA, 0xB
+
+
+class Story:
+    """Transactions and calls in the order of telling; the zxid is the number of the transaction, in ms its time."""
+
+    def __init__(self) -> None:
+        self.txns: list[tuple[int, Txn]] = []
+        self.now = 0.0
+        self.history = History(clock=lambda: self.now)
+        self.records: dict[int, SessionRecord] = {}
+        self._xids: dict[int, int] = {}
+
+    # Transactions
+
+    def txn(self, session: int, xid: int, kind: Op, record: Record, time_ms: int | None = None) -> int:
+        zxid = len(self.txns) + 1
+        header = TxnHeader(session, xid, zxid, zxid if time_ms is None else time_ms, kind)
+        self.txns.append((zxid, Txn(header, record)))
+        return zxid
+
+    def opens(self, session: int) -> SessionRecord:
+        record = self.records[session] = self.history.session(f"client-{session:x}")
+        record.session, record.timeout_ms = session, TIMEOUT_MS
+        self.txn(session, 0, Op.CREATE_SESSION, CreateSessionTxn(TIMEOUT_MS))
+        return record
+
+    def closes(self, session: int, *, xid: int = 0, paths: list[str] | None = None, time_ms: int | None = None) -> int:
+        return self.txn(session, xid, Op.CLOSE_SESSION, CloseSessionTxn(paths), time_ms)
+
+    def turns(self, session: int, state: State) -> None:
+        position, now = self.history.step()
+        self.records[session].seen.append(Turned(state, position, now))
+
+    # Calls
+
+    def begins(self, session: int, op: Op, request: Record | None, *, watched: bool = False) -> Call:
+        xid = self._xids[session] = self._xids.get(session, 0) + 1
+        position, now = self.history.step()
+        body = b"" if request is None else request.encode()
+        record = self.records[session]
+        call = Call(record.client, session, xid, op, body, watched, position, now)
+        record.calls.append(call)
+        return call
+
+    def ends(self, call: Call, zxid: int | None, result: Any = None, error: Code | None = None) -> Call:
+        call.ended, call.ended_at = self.history.step()
+        call.zxid, call.result, call.error = zxid, result, error
+        self.records[call.session].seen.append(call)
+        return call
+
+    def creates(self, session: int, path: str, data: bytes = b"", *, ephemeral: bool = False, count: int = 1) -> Call:
+        call = self.begins(session, Op.CREATE, CreateRequest(path, data, ACL, int(ephemeral)))
+        zxid = self.txn(session, call.xid, Op.CREATE, CreateTxn(path, data, ACL, ephemeral, count))
+        return self.ends(call, zxid, PathResponse(path))
+
+    def sets(self, session: int, path: str, data: bytes, version: int, expected: int = -1) -> Call:
+        call = self.begins(session, Op.SET_DATA, SetDataRequest(path, data, expected))
+        zxid = self.txn(session, call.xid, Op.SET_DATA, SetDataTxn(path, data, version))
+        return self.ends(call, zxid, StatResponse(self.stat(path)))
+
+    def gets(self, session: int, path: str, zxid: int, data: bytes, stat: Stat) -> Call:
+        call = self.begins(session, Op.GET_DATA, PathWatchRequest(path, watch=False))
+        return self.ends(call, zxid, DataResponse(data, stat))
+
+    def fails(self, session: int, op: Op, request: Record, code: Code) -> Call:
+        call = self.begins(session, op, request)
+        return self.ends(call, self.txn(session, call.xid, Op.ERROR, ErrorTxn(code)), error=code)
+
+    def stat(self, path: str) -> Stat:
+        """As the tree that the transactions make shows it."""
+        return Stat.decode(self.tree().nodes[path].stat)
+
+    def tree(self) -> DataTree:
+        tree = DataTree()
+        for _, txn in self.txns:
+            tree.apply(txn)
+        return tree
+
+    def truth(self) -> Truth:
+        return Truth(self.txns, self.tree())
+
+    def check(self) -> None:
+        truth = self.truth()
+        check_history(self.history, truth)
+        trees.check_made(truth)
+
+
+def two_sessions() -> Story:
+    story = Story()
+    story.opens(A)
+    story.opens(B)
+    return story
+
+
+def refused(story: Story, *facts: str) -> None:
+    with pytest.raises(InvariantViolation) as violation:
+        story.check()
+    for fact in facts:
+        assert fact in str(violation.value)
+
+
+def test_a_right_history_passes() -> None:
+    story = two_sessions()
+    made = story.creates(A, "/a", b"1")
+    first = story.stat("/a")
+    story.sets(A, "/a", b"2", 1)
+    story.gets(B, "/a", made.zxid or 0, b"1", first)  # a peer behind: an old value, as it was
+    story.gets(B, "/a", 4, b"2", story.stat("/a"))
+    story.sets(B, "/a", b"3", 2, expected=1)
+    story.fails(A, Op.SET_DATA, SetDataRequest("/a", b"x", 1), Code.BADVERSION)
+    story.fails(A, Op.CREATE, CreateRequest("/a", b"", ACL, 0), Code.NODEEXISTS)
+    story.fails(B, Op.CREATE, CreateRequest("/b/c", b"", ACL, 0), Code.NONODE)
+    story.creates(B, "/e", ephemeral=True, count=2)
+    lost = story.begins(A, Op.DELETE, PathVersionRequest("/a", -1))
+    story.txn(A, lost.xid, Op.DELETE, DeleteTxn("/a"))
+    story.ends(lost, None)
+    story.ends(story.begins(A, Op.SET_DATA, SetDataRequest("/a", b"never", -1)), None)
+    goodbye = story.begins(B, Op.CLOSE_SESSION, None)
+    story.ends(goodbye, story.closes(B, xid=goodbye.xid, paths=["/e"]))
+    story.check()
+
+
+# Writes and their answers
+
+
+def test_an_acknowledged_write_that_is_not_there() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    story.txns.pop()
+    refused(story, "a write that was answered is committed", "told=3", "committed=None")
+
+
+def test_an_acknowledged_write_with_another_zxid() -> None:
+    story = two_sessions()
+    story.creates(A, "/a").zxid = 4
+    refused(story, "a write that was answered is committed", "told=4", "committed=3")
+
+
+def test_a_write_that_did_something_else() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"1")
+    story.txns[-1][1].record.data = b"2"  # type: ignore[attr-defined]
+    refused(story, "what is done was asked for", "b'1'", "b'2'")
+
+
+def test_a_refused_write_that_happened() -> None:
+    story = two_sessions()
+    call = story.creates(A, "/a")
+    call.error, call.result = Code.NODEEXISTS, None
+    refused(story, "a write is answered as it went", "NODEEXISTS", "committed=0")
+
+
+def test_a_write_that_happened_twice() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    story.sets(A, "/a", b"x", 1)
+    story.txn(A, 2, Op.SET_DATA, SetDataTxn("/a", b"x", 2))
+    refused(story, "a request is done once", "zxid=5", "first=4")
+
+
+def test_a_refusal_without_a_reason() -> None:
+    story = two_sessions()
+    story.fails(A, Op.DELETE, PathVersionRequest("/zookeeper", -1), Code.NONODE)
+    refused(story, "a write is refused for a reason", "told='NONODE'", "path='/zookeeper'")
+
+
+def test_a_compare_and_set_that_did_not_compare() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    story.sets(A, "/a", b"2", 1, expected=7)
+    refused(story, "compare-and-set compares", "expected=7", "had=0")
+
+
+def test_a_version_that_was_left_out() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    story.sets(A, "/a", b"2", 2)
+    refused(story, "versions count changes", "had=0", "new=2")
+
+
+def test_a_reply_with_a_stat_of_another_time() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    old = story.stat("/a")
+    story.sets(A, "/a", b"2", 1).result = StatResponse(old)
+    refused(story, "a write is told the Stat it made", "version=0", "version=1")
+
+
+def test_a_create_that_is_told_another_path() -> None:
+    story = two_sessions()
+    story.creates(A, "/a").result = PathResponse("/b")
+    refused(story, "a create is told its path", "told='/b'", "made='/a'")
+
+
+# Reads
+
+
+def test_a_read_of_what_never_was() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"1")
+    story.gets(B, "/a", 3, b"2", story.stat("/a"))
+    refused(story, "a read shows the tree at its zxid", "b'1'", "b'2'", "zxid=3")
+
+
+def test_a_read_of_what_was_no_more() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"1")
+    old = story.stat("/a")
+    story.sets(A, "/a", b"2", 1)
+    story.gets(A, "/a", 4, b"1", old)
+    refused(story, "a read shows the tree at its zxid", "b'1'", "b'2'", "zxid=4")
+
+
+def test_a_node_that_is_said_not_to_be_there() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    call = story.begins(B, Op.EXISTS, PathWatchRequest("/a", watch=False))
+    story.ends(call, 3, error=Code.NONODE)
+    refused(story, "a read shows the tree at its zxid", "seen=<Code.NONODE", "czxid=3")
+
+
+# Order
+
+
+def test_a_write_that_went_before_one_that_was_done() -> None:
+    story = two_sessions()
+    early = story.begins(A, Op.CREATE, CreateRequest("/a", b"", ACL, 0))
+    late = story.begins(B, Op.CREATE, CreateRequest("/b", b"", ACL, 0))
+    story.txn(B, 1, Op.CREATE, CreateTxn("/b", b"", ACL, False, 1))
+    story.txn(A, 1, Op.CREATE, CreateTxn("/a", b"", ACL, False, 2))
+    story.ends(early, 4, PathResponse("/a"))
+    story.ends(late, 3, PathResponse("/b"))
+    story.check()  # at the same time: any order will do
+    late.began = story.history.step()[0]
+    late.ended = late.began + 1
+    refused(story, "what was done before comes before", "'client-a', 1, 4", "'client-b', 1, 3")
+
+
+def test_a_session_that_went_back() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    before = story.stat("/a")
+    story.creates(A, "/b", count=2)
+    story.gets(A, "/a", 3, b"", before)
+    refused(story, "a session never goes back", "zxid=3", "had=4")
+
+
+def test_replies_out_of_order() -> None:
+    story = two_sessions()
+    first = story.begins(A, Op.SYNC, PathRequest("/"))
+    story.ends(story.begins(A, Op.SYNC, PathRequest("/")), 2)
+    story.ends(first, 2)
+    refused(story, "replies come in the order of requests", "xid=1", "after=2")
+
+
+def test_a_sync_that_does_not_see_what_was_done() -> None:
+    story = two_sessions()
+    early = story.begins(B, Op.SYNC, PathRequest("/"))
+    story.creates(A, "/a")
+    story.ends(early, 2)
+    story.check()  # it was asked for before the create was done
+    story.ends(story.begins(B, Op.SYNC, PathRequest("/")), 2)
+    refused(story, "a sync sees what was done before", "'client-b', 2, 2", "'client-a', 1, 3")
+
+
+# Sessions
+
+
+def test_a_session_that_expired_too_early() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    story.closes(A, time_ms=TIMEOUT_MS - 50)
+    refused(story, "a session lives as long as was granted", "last_write_ms=3", "expired_ms=9950")
+
+
+def test_a_session_that_is_called_expired_and_lives() -> None:
+    story = two_sessions()
+    story.turns(A, State.EXPIRED)
+    refused(story, "only sessions that ended are called expired", "session=10")
+
+
+def test_a_session_that_nobody_made() -> None:
+    story = two_sessions()
+    story.txns.pop()
+    refused(story, "a session that was granted exists", "session=11")
+
+
+def test_a_goodbye_that_nobody_heard() -> None:
+    story = two_sessions()
+    goodbye = story.begins(A, Op.CLOSE_SESSION, None)
+    story.ends(goodbye, story.closes(B, xid=goodbye.xid))
+    with pytest.raises(InvariantViolation, match="a goodbye ends the session: session=10, told=3, closed=None"):
+        sessions.check(story.history, story.truth())
+
+
+def test_a_service_after_the_end() -> None:
+    story = two_sessions()
+    story.closes(A, time_ms=TIMEOUT_MS + 1)
+    story.ends(story.begins(A, Op.SYNC, PathRequest("/")), 3)
+    refused(story, "nobody is served after the end", "zxid=3", "closed=3")
+
+
+def test_an_ephemeral_that_outlives_its_session() -> None:
+    story = two_sessions()
+    story.creates(A, "/e", ephemeral=True)
+    story.closes(A, paths=["/other"], time_ms=TIMEOUT_MS * 2)
+    refused(story, "a session's end names all its ephemerals", "'/e'", "'/other'")
+
+
+def test_a_write_of_a_session_that_ended() -> None:
+    story = two_sessions()
+    story.closes(A, time_ms=TIMEOUT_MS * 2)
+    story.creates(A, "/a")
+    refused(story, "only sessions that live write", "session=10", "zxid=4")
+
+
+# Trees
+
+
+def test_trees_that_differ() -> None:
+    story = two_sessions()
+    one = story.tree()
+    story.creates(A, "/a")
+    two = story.tree()
+    trees.check_equal({"peer_1": two, "peer_2": story.tree()})
+    with pytest.raises(InvariantViolation, match=r"all peers hold the same: peer_1=.*'/a': None.*peer_2=.*'/a': \("):
+        trees.check_equal({"peer_1": one, "peer_2": two})
+
+
+def test_a_tree_that_its_history_did_not_make() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"1")
+    tree = story.tree()
+    truth = Truth(story.txns, tree)
+    trees.check_made(truth)
+    tree.set_data("/a", b"2", 0, 3, 3)
+    with pytest.raises(InvariantViolation, match=r"a node is what its history made: path='/a', tree=.*b'2'.*b'1'"):
+        trees.check_made(truth)
+
+
+def test_each_checker_stands_alone() -> None:
+    story = two_sessions()
+    story.creates(A, "/a")
+    truth = story.truth()
+    order.check(story.history)
+    answers.check(story.history, truth)
+    sessions.check(story.history, truth)

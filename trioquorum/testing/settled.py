@@ -1,0 +1,57 @@
+"""An in-memory ensemble that came to rest: one tree everywhere, and the history that made it."""
+
+from typing import Final
+
+import trio
+
+from trioquorum.events import Events
+from trioquorum.limits import Limits
+from trioquorum.storage.database import Database
+from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.testing.checkers import trees
+from trioquorum.testing.ensemble import MemoryEnsemble
+from trioquorum.testing.truth import Truth, read_logs
+from trioquorum.tree.nodes import DataTree
+
+REST_S: Final = 1.0
+"""For the disks, when everything is applied."""
+
+
+async def on_disk(disk: MemoryDisk) -> DataTree:
+    """What a machine would find that starts from a copy of ``disk``."""
+    copy = MemoryDisk({name: bytes(data) for name, data in disk.files.items()})
+    return (await Database.load(copy, copy, Limits(), Events(), slow_flush_ms=0)).tree
+
+
+async def settled_tree(ensemble: MemoryEnsemble) -> DataTree:
+    """The tree that every running peer holds, in memory and on disk, once all have caught up.
+
+    Raises:
+        InvariantViolation: a peer differs.
+        trio.TooSlowError: a peer does not catch up.
+        ConnectFailed, RequestFailed: nobody serves.
+    """
+    peers = [ensemble.peers[peer] for peer in ensemble.running()]
+    async with ensemble.client(*ensemble.running()) as client:
+        await client.sync()
+    goal = max(peer.database.last_zxid for peer in peers)
+    await ensemble.wait_until(lambda: all(peer.database.last_zxid >= goal for peer in peers))
+    await trio.sleep(REST_S)
+    found = {f"peer_{peer.id}": peer.database.tree for peer in peers}
+    found.update({f"disk_{peer.id}": await on_disk(peer.disk) for peer in peers})
+    trees.check_equal(found)
+    return peers[0].database.tree
+
+
+async def settled_truth(ensemble: MemoryEnsemble) -> Truth:
+    """What was committed, from the logs of all peers, and the tree they hold now.
+
+    Raises:
+        InvariantViolation: peers differ, or the history does not make the tree.
+        trio.TooSlowError, ConnectFailed, RequestFailed: it does not come to rest.
+    """
+    tree = await settled_tree(ensemble)
+    disks = [ensemble.peers[peer].disk for peer in ensemble.running()]
+    truth = Truth(await read_logs(*disks, committed=set(ensemble.safety.history)), tree)
+    trees.check_made(truth)
+    return truth

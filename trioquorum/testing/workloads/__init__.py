@@ -1,0 +1,14 @@
+"""What clients do in a run: each workload some clients with one aim, which know what must have come of it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from trioquorum.testing.workloads.base import Workload
+from trioquorum.testing.workloads.register import Register
+from trioquorum.testing.workloads.scene import Scene
+
+WORKLOADS: Final[Mapping[str, type[Workload]]] = MappingProxyType({workload.name: workload for workload in (Register,)})
+"""By name."""
+
+__all__ = ["WORKLOADS", "Register", "Scene", "Workload"]
