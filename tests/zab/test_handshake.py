@@ -1,10 +1,67 @@
+"""Epoch and history of a new term: scripts of its stories, and the corners of each rule."""
+
+from pathlib import Path
+
 import pytest
 
-from tests.zab.kit import config
+from tests.scripts.runner import Command, run_script, scripts
+from tests.zab.kit import config, zx
 from trioquorum.errors import PeerProtocolError
 from trioquorum.invariants import InvariantViolation
 from trioquorum.zab.handshake import EPOCH_MAX, EpochAgreement
 from trioquorum.zab.quorum import QuorumConfig
+
+
+class Stage:
+    """Commands of the handshake's scripts: what one candidate leader hears, and what it answers."""
+
+    def __init__(self) -> None:
+        self.agreement = EpochAgreement(1, config(1, 2, 3), 0)
+
+    def run(self, command: Command) -> str:
+        try:
+            answer: str = getattr(self, command.name)(*command.words, **command.options)
+        except (PeerProtocolError, InvariantViolation) as error:
+            return f"{type(error).__name__}: {error}"
+        return answer
+
+    def leader(
+        self,
+        my_id: str,
+        *,
+        voters: str,
+        observers: str = "",
+        proposed: str = "",
+        accepted: str = "0",
+        current: str = "0",
+        last: str = "0",
+    ) -> str:
+        """A new term of ``my_id``; ``proposed`` are the voters of a configuration that is not committed yet."""
+        committed = config(*map(int, voters.split(",")), observers=map(int, filter(None, observers.split(","))))
+        last_seen = config(*map(int, proposed.split(",")), version=9) if proposed else None
+        self.agreement = EpochAgreement(int(my_id), committed, int(accepted), last_seen)
+        self.agreement.set_leader_summary(int(current), zx(last))
+        return ""
+
+    def comes(self, sid: str, *, accepted: str) -> str:
+        """FOLLOWERINFO or OBSERVERINFO: rule E."""
+        epoch = self.agreement.propose_epoch(int(sid), int(accepted))
+        return f"{sid}: waits" if epoch is None else f"{sid}: LEADERINFO {epoch}"
+
+    def accepts(self, sid: str, *, current: str, last: str) -> str:
+        """ACKEPOCH: rule A."""
+        acked = self.agreement.ack_epoch(int(sid), int(current), zx(last))
+        return f"{sid}: {'synchronise' if acked else 'waits'}"
+
+    def holds(self, sid: str, zxid: str) -> str:
+        """ACK of NEWLEADER: rule N."""
+        formed = self.agreement.ack_new_leader(int(sid), zx(zxid))
+        return f"{sid}: {'UPTODATE' if formed else 'waits'}"
+
+
+@pytest.mark.parametrize("path", scripts("handshake"), ids=lambda path: path.stem)
+def test_script(path: Path, rewrite: bool) -> None:
+    run_script(path, Stage().run, rewrite=rewrite)
 
 
 def decided(
