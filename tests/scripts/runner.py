@@ -5,7 +5,7 @@ A script is blocks divided by empty lines. A block is lines of commands, a line 
 scripts; the diff is then the review.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,20 +32,36 @@ def scripts(folder: str) -> list[Path]:
 
 def run_script(path: Path, run: Callable[[Command], str], *, rewrite: bool) -> None:
     """Feed each command to ``run`` and compare what it says, line by line, with the script."""
-    blocks = path.read_text().strip().split("\n\n")
-    seen = "\n\n".join(_run_block(block, run) for block in blocks) + "\n"
-    if rewrite:
-        path.write_text(seen)
-    assert seen == path.read_text(), f"{path.name}: run pytest --rewrite and review the diff"
+    _judge(path, [_shown(kept, [run(command) for command in commands]) for kept, commands in _blocks(path)], rewrite)
 
 
-def _run_block(block: str, run: Callable[[Command], str]) -> str:
-    lines = block.splitlines()
-    kept = lines[: lines.index(DIVIDER)] if DIVIDER in lines else lines
-    outputs = [run(_parse(line)) for line in kept if not line.startswith("#")]
+async def run_script_async(path: Path, run: Callable[[Command], Awaitable[str]], *, rewrite: bool) -> None:
+    """``run_script`` for commands that wait."""
+    shown = [_shown(kept, [await run(command) for command in commands]) for kept, commands in _blocks(path)]
+    _judge(path, shown, rewrite)
+
+
+def _blocks(path: Path) -> list[tuple[list[str], list[Command]]]:
+    """The lines that stay as they are, and the commands among them."""
+    found: list[tuple[list[str], list[Command]]] = []
+    for block in path.read_text().strip().split("\n\n"):
+        lines = block.splitlines()
+        kept = lines[: lines.index(DIVIDER)] if DIVIDER in lines else lines
+        found.append((kept, [_parse(line) for line in kept if not line.startswith("#")]))
+    return found
+
+
+def _shown(kept: list[str], outputs: list[str]) -> str:
     if not outputs:
         return "\n".join(kept)
     return "\n".join([*kept, DIVIDER, *(output.rstrip("\n") for output in outputs if output)])
+
+
+def _judge(path: Path, shown: list[str], rewrite: bool) -> None:
+    seen = "\n\n".join(shown) + "\n"
+    if rewrite:
+        path.write_text(seen)
+    assert seen == path.read_text(), f"{path.name}: run pytest --rewrite and review the diff"
 
 
 def _parse(line: str) -> Command:
