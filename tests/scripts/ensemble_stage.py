@@ -9,7 +9,6 @@ import trio
 import trio.testing
 
 from tests.scripts.runner import Command
-from tests.sim.kit import on_disk
 from tests.zab.kit import show, show_all, zx
 from trioquorum.client import Client
 from trioquorum.config import Settings
@@ -19,6 +18,7 @@ from trioquorum.limits import Limits
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import MemoryEnsemble, open_ensemble
 from trioquorum.testing.peer import Life
+from trioquorum.testing.settled import on_disk
 from trioquorum.wire.quorum import (
     LearnerInfo,
     PacketType,

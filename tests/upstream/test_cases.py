@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from tests.hostile.kit import create, exists, get_data, set_data
 from tests.regressions.kit import others, session, slow_disks
-from tests.sim.kit import LOST, assert_all_equal, events_of, on_disk
+from tests.sim.kit import LOST, assert_all_equal, events_of
 from trioquorum.client import Client
 from trioquorum.config import Settings
 from trioquorum.errors import DiskFailed, RequestFailed
@@ -18,6 +18,7 @@ from trioquorum.limits import Limits
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import open_ensemble
 from trioquorum.testing.peer import Life
+from trioquorum.testing.settled import on_disk
 from trioquorum.wire.election import Hello, Notification, PeerState, encode_hello, encode_notification
 from trioquorum_transports.memory import MemoryNetwork
 

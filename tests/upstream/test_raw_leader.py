@@ -8,7 +8,6 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.sim.kit import contents, on_disk
 from tests.storage.kit import create
 from tests.storage.test_database import tree_of
 from tests.upstream.kit import Raw, RawLeader, raw_leader
@@ -16,6 +15,8 @@ from tests.zab.kit import zx
 from trioquorum.events import Event, SnapshotTaken
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import MemoryEnsemble, MemoryPeer, open_ensemble
+from trioquorum.testing.checkers.trees import contents
+from trioquorum.testing.settled import on_disk
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.quorum import PacketType as P, decode_ack_epoch
 from trioquorum_transports.memory import MemoryNetwork
