@@ -149,6 +149,7 @@ async def dial(ensemble: MemoryEnsemble, sid: int, leader: int) -> Raw:
     """A link from the node of ``sid`` to the quorum port of ``leader``, which may open a moment later."""
     spec = ensemble.peers[leader].config.me
     assert spec is not None
+    ensemble.safety.by_hand(sid)
     transport = _transports(ensemble, sid)["memory"]
     with trio.fail_after(PATIENCE_S):
         while True:
@@ -174,6 +175,7 @@ async def ack_epoch(raw: Raw, last_zxid: int, current_epoch: int) -> None:
 async def _elections(ensemble: MemoryEnsemble, config: ServerConfig) -> AsyncIterator[Elections]:
     me = config.me
     assert me is not None
+    ensemble.safety.by_hand(me.id)
     others = {spec.id: spec.election for spec in config.peers if spec.id != me.id}
     mesh = ElectionMesh(
         me.id, others, me.election, _transports(ensemble, me.id), config.limits, Events(), 5000, Random(me.id)

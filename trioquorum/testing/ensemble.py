@@ -27,14 +27,11 @@ from trioquorum.config import PeerSpec, ServerConfig, Settings, check
 from trioquorum.events import Event
 from trioquorum.limits import Limits
 from trioquorum.storage.memory_disk import MemoryDisk
-from trioquorum.testing.network import Network, dial_over, node_name
+from trioquorum.testing.network import CLIENT_PORT, ELECTION_PORT, QUORUM_PORT, Network, dial_over, node_name
 from trioquorum.testing.peer import Failed, Life, MemoryPeer
 from trioquorum.testing.safety import Safety
 from trioquorum.transport import Address
 
-QUORUM_PORT: Final = 2888
-ELECTION_PORT: Final = 3888
-CLIENT_PORT: Final = 2181
 CLIENT_NODE: Final = "client"
 TRACE_EVENTS_MAX: Final = 100_000
 WAIT_S: Final = 60.0
@@ -60,7 +57,10 @@ class MemoryEnsemble:
     ) -> None:
         self.network = network
         self.peers = {peer.id: peer for peer in peers}
-        self.safety = Safety()
+        self.safety = Safety(self.peers)
+        self._ids = {peer.node: peer.id for peer in self.peers.values()}
+        self._tap = network.tap
+        network.tap = self._left
         self.trace: deque[Happening] = deque(maxlen=TRACE_EVENTS_MAX)
         self._nursery = nursery
         self._failed = failed
@@ -169,6 +169,14 @@ class MemoryEnsemble:
         for reader in tuple(self._readers):
             reader(peer.id, event)
         self._changed.unpark_all()
+
+    def _left(self, nodes: tuple[str, str], port: int, dialler_sends: bool, frame: bytes, link: int) -> None:
+        dialler, listener = nodes
+        if listener in self._ids:
+            ids = self._ids
+            self.safety.frame(ids.get(dialler), ids[listener], port, link, frame, dialler_sends=dialler_sends)
+        if self._tap is not None:
+            self._tap(nodes, port, dialler_sends, frame, link)
 
     # Faults on the way
 

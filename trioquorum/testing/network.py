@@ -1,5 +1,6 @@
 """What an ensemble in memory needs of a network, and a client's byte stream over its links."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import anyio
@@ -10,12 +11,26 @@ from trioquorum.client import Dial
 from trioquorum.errors import LinkClosed
 from trioquorum.transport import Address, Link, Transport
 
+QUORUM_PORT: Final = 2888
+ELECTION_PORT: Final = 3888
+CLIENT_PORT: Final = 2181
+"""Of every peer in memory; each is a host of its own."""
+
 CHUNK_BYTES_MAX: Final = 64 << 10  # one frame of the link
 LINK_FRAME_BYTES_MAX: Final = 16 << 20  # replies come in frames as large as the server likes
 
 
+Tap = Callable[[tuple[str, str], int, bool, bytes, int], None]
+"""(nodes of dialler and listener, port of the listener, whether the dialler sends, frame, number of the link)."""
+
+
 class Network(Protocol):
-    """Such as ``trioquorum_transports.memory.MemoryNetwork``, which has more to offer: delays, one-way cuts."""
+    """Such as ``trioquorum_transports.memory.MemoryNetwork``, which has more to offer: delays, one-way cuts.
+
+    ``tap`` is told every frame when it leaves its sender, in whom it raises.
+    """
+
+    tap: Tap | None
 
     def transport(self, node: str) -> Transport:
         """The transport of one node."""

@@ -33,6 +33,7 @@ class MemoryPeer:
         self.node = node_name(config.my_id)
         self.config = config
         self.disk = disk
+        self.configs = (config.quorum_config(),)
         self.running = False
         self.state = DOWN
         self.established: Established | None = None

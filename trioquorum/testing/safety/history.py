@@ -1,38 +1,43 @@
-"""What must never happen in an ensemble, checked at every event of every peer.
-
-Fed with the events of all peers and their live databases it knows who led which epoch, and the one history that
-quorums committed. A broken rule raises ``InvariantViolation`` in the peer that broke it.
-"""
+"""The one history that quorums committed, and who led which epoch."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
 from trioquorum.events import Committed, DigestMismatch, Established, Event, PeerStarted, SyncReceived
 from trioquorum.invariants import invariant
 from trioquorum.storage.database import Database
+from trioquorum.zab.learner import follows
 
 
-class Safety:
-    """The rules of one ensemble, over all restarts of its peers.
+class History:
+    """What peers deliver, over all of their restarts.
 
     ``history`` holds the zxid of every committed transaction, in order: what a peer applied that was established,
     because the history of an established leader is that of a quorum. ``leaders`` is who led which epoch.
+    ``delivered`` is called with every transaction that nobody had applied before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delivered: Callable[[int, bytes], None]) -> None:
         self.history: list[int] = []
         self.leaders: dict[int, int] = {}
+        self._delivered = delivered
+        self._newest = -1
         self._payloads: dict[int, int] = {}
         self._digests: dict[int, int] = {}
         self._reached: dict[int, int] = {}
         self._behind_gaps: set[int] = set()  # nobody told yet what is right in front of these
 
-    def check(self, peer: int, db: Database | None, event: Event) -> None:
-        """Look at an event of ``peer``, and at what it applied if the event tells of that; no ``db`` while it loads.
+    def reached(self, peer: int) -> int:
+        """The last committed transaction that ``peer`` has delivered, 0 without one."""
+        at = bisect_right(self.history, self._reached.get(peer, 0))
+        return self.history[at - 1] if at else 0
 
-        Raises:
-            InvariantViolation: an epoch has two leaders or terms, histories or trees differ, or something committed
-                is gone.
-        """
+    def wiped(self, peer: int) -> None:
+        """``peer`` begins anew, with nothing."""
+        self._reached.pop(peer, None)
+
+    def event(self, peer: int, db: Database | None, event: Event) -> None:
+        """Look at what ``peer`` applied if ``event`` tells of that."""
         match event:
             case Established(role="leader", epoch=epoch) if db is not None:
                 self._new_leader(peer, db, epoch)
@@ -56,8 +61,9 @@ class Safety:
     def _new_leader(self, peer: int, db: Database, epoch: int) -> None:
         newest = max(self.leaders, default=-1)
         invariant(epoch > newest, "each term has an epoch of its own", epoch=epoch, newest=newest, leader=peer)
-        self.leaders[epoch] = peer
         self._compare(peer, db)
+        self.leaders[epoch] = peer
+        self._newest = epoch
         if self.history:
             # The digest of a tree whose history lacks anything, or has more, is another one.
             expected = self._digests.get(self.history[-1])
@@ -89,12 +95,21 @@ class Safety:
         history = self.history
         at = bisect_left(history, zxid)
         if at == len(history) or (history[at] > zxid and history[at] in self._behind_gaps):
+            invariant(
+                at < len(history) or zxid >> 32 >= self._newest,
+                "a leader has delivered all of earlier epochs",
+                peer=peer,
+                zxid=zxid,
+                epoch=self._newest,
+            )
             history.insert(at, zxid)
             self._payloads[zxid] = hash(payload)
             self._behind_gaps.add(zxid)
+            self._delivered(zxid, payload)
         same = history[at] == zxid and self._payloads[zxid] == hash(payload)
         invariant(same, "all commit the same", peer=peer, zxid=zxid, committed=history[at])
         if previous is not None:
+            invariant(follows(zxid, previous), "delivered in the order of zxids", peer=peer, zxid=zxid, after=previous)
             before = history[at - 1] if at else None
             invariant(before == previous, "nobody skips a commit", peer=peer, zxid=zxid, had=previous, lacks=before)
             self._behind_gaps.discard(zxid)

@@ -1,0 +1,117 @@
+"""Who may lead: promises, quorums, one leader per epoch."""
+
+import msgspec
+
+from trioquorum.events import Established, Event, PhaseChanged, Proposed
+from trioquorum.invariants import invariant
+from trioquorum.testing.safety.roles import LEADS, Roles
+from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
+
+
+class Term(msgspec.Struct):
+    """One leader's time in one epoch: who promised to follow, who took over its history, what it proposed last."""
+
+    promised: set[int]
+    synced: set[int]
+    proposed: int = -1
+    established: bool = False
+
+
+class Terms:
+    """All terms of a run."""
+
+    def __init__(self, sight: Sight, roles: Roles) -> None:
+        self.proposed: dict[int, int] = {}  # epoch → its last proposal
+        self._sight = sight
+        self._roles = roles
+        self._terms: dict[tuple[int, int], Term] = {}
+        self._promises: dict[tuple[int, int], int] = {}
+        self._leaders: dict[int, int] = {}
+
+    def of(self, epoch: int, leader: int) -> Term:
+        """The term of ``leader`` in ``epoch``, which may never come to anything."""
+        term = self._terms.get((epoch, leader))
+        if term is None:
+            term = self._terms[epoch, leader] = Term({leader}, {leader})
+        return term
+
+    def promised(self, epoch: int, leader: int, learner: int) -> None:
+        """``learner`` promised ``leader`` to follow nobody older than ``epoch``, and wants to be counted."""
+        other = self._promises.get((epoch, learner))
+        invariant(other is None, "one epoch is promised once", epoch=epoch, peer=learner, leader=leader, earlier=other)
+        self._promises[epoch, learner] = leader
+        self.of(epoch, leader).promised.add(learner)
+
+    def proposes_epoch(self, epoch: int, leader: int) -> None:
+        """``leader`` tells its learners an epoch, which it promised itself before."""
+        self._promises.setdefault((epoch, leader), leader)
+
+    def synced(self, epoch: int, leader: int, learner: int) -> None:
+        """``learner`` acknowledged NEWLEADER."""
+        self.of(epoch, leader).synced.add(learner)
+
+    def check_promised(self, epoch: int, leader: int) -> None:
+        """A quorum promised to follow nobody older than ``leader``."""
+        promised = self.of(epoch, leader).promised
+        invariant(
+            self._sight.is_quorum(leader, promised, committed_only=True),
+            "a quorum promised to follow",
+            epoch=epoch,
+            leader=leader,
+            promised=promised,
+        )
+
+    def check_synced(self, epoch: int, leader: int) -> None:
+        """A quorum took over the history of ``leader``."""
+        synced = self.of(epoch, leader).synced
+        invariant(
+            self._sight.is_quorum(leader, synced),
+            "a quorum took over the history",
+            epoch=epoch,
+            leader=leader,
+            synced=synced,
+        )
+
+    def event(self, peer: int, event: Event) -> None:
+        """Look at an event of ``peer``."""
+        match event:
+            case PhaseChanged(phase="synchronization" | "broadcast", epoch=epoch) if self._leads(peer):
+                leader = self._leaders.setdefault(epoch, peer)
+                invariant(leader == peer, "one leader per epoch", epoch=epoch, leader=leader, second=peer)
+            case Established(role="leader", epoch=epoch):
+                self.check_promised(epoch, peer)
+                self.check_synced(epoch, peer)
+                self.of(epoch, peer).established = True
+            case Proposed(first_zxid=first, last_zxid=last):
+                self._propose(peer, first, last)
+
+    def _leads(self, peer: int) -> bool:
+        return self._roles.of(peer).state in LEADS
+
+    def _propose(self, peer: int, first: int, last: int) -> None:
+        epoch = first >> 32
+        before = self.proposed.get(epoch, epoch << 32)
+        term = self._terms.get((epoch, peer))
+        invariant(
+            term is not None and term.established and first == before + 1 and last >= first and last >> 32 == epoch,
+            "an established leader proposes without gaps",
+            peer=peer,
+            first=first,
+            last=last,
+            before=before,
+        )
+        self.proposed[epoch] = last
+
+    def check_delivered(self, zxid: int) -> None:
+        """Somebody delivered ``zxid``."""
+        proposed = self.proposed.get(zxid >> 32, -1)
+        invariant(
+            zxid & COUNTER_MASK != 0 and zxid <= proposed,
+            "only what a leader proposed is delivered",
+            zxid=zxid,
+            proposed=proposed,
+        )
+
+    def wiped(self, peer: int) -> None:
+        """``peer`` forgot its promises; others have to keep theirs."""
+        self._promises = {key: leader for key, leader in self._promises.items() if key[1] != peer}
