@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import threading  # noqa: TID251
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
@@ -15,14 +17,17 @@ import trio.testing
 from trioquorum.errors import DiskFailed, StorageError
 from trioquorum.storage.disk import LOCK_FILE, Disk, RealDisk
 from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.testing.sim_disk import DiskFaults, SimDisk
 
 STEP = 1 << 16
 
 
-@pytest.fixture(params=["real", "real, no sync, no preallocation", "memory"])
+@pytest.fixture(params=["real", "real, no sync, no preallocation", "memory", "simulated"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     if request.param == "memory":
         yield MemoryDisk()
+    elif request.param == "simulated":
+        yield SimDisk(Random(1), DiskFaults(), Counter())
     elif request.param == "real":
         with RealDisk(tmp_path / "a" / "b", preallocate_bytes=STEP) as real:
             yield real

@@ -134,3 +134,15 @@ def test_a_wrong_length_that_points_behind_other_records() -> None:
     data[8:12] = (600).to_bytes(4, "big")
     with pytest.raises(CorruptLog, match="has no end, and records follow"):
         parse_records(bytes(data) + bytes(4096), whole=True)
+
+
+def test_a_length_that_became_zero_hides_nothing() -> None:
+    """A length that is a power of two is one flipped bit away from padding."""
+    payload = create(1, "/a", bytes(13))
+    data = bytearray(encode_records([payload, create(2, "/b")]))
+    assert len(payload) == 64
+    data[11] ^= 64
+    with pytest.raises(CorruptLog, match="has no end, and more follows"):
+        parse_records(bytes(data) + bytes(1024), whole=True)
+    for cut in range(12, len(data)):
+        assert parse_records(bytes(data[:cut]), whole=False).stop is Stop.MORE

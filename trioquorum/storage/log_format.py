@@ -74,14 +74,14 @@ def parse_records(data: bytes, at: int = 0, *, whole: bool, base: int = 0) -> Pa
                 return Parsed(records, at, Stop.MORE, _FRONT.size + 1)
             return Parsed(records, at, Stop.TORN if any(data[at:]) else Stop.END)
         checksum, length = _FRONT.unpack_from(data, at)
-        if length == 0:
-            return Parsed(records, at, Stop.TORN if checksum else Stop.END)
-        if not 0 < length <= RECORD_BYTES_MAX:
+        if checksum == length == 0:
+            return Parsed(records, at, Stop.END)
+        if not 0 <= length <= RECORD_BYTES_MAX:
             raise CorruptLog(f"a record of {length} bytes at {base + at}")
         end = behind + length
         if not whole and end >= size:
             return Parsed(records, at, Stop.MORE, RECORD_OVERHEAD_BYTES + length)
-        if end >= size or data[end] != END_OF_RECORD:
+        if not length or end >= size or data[end] != END_OF_RECORD:
             if not whole and size - at < DOUBT_BYTES:
                 return Parsed(records, at, Stop.MORE, DOUBT_BYTES)
             _check_torn(data, at, length, base)

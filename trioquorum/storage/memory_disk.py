@@ -1,6 +1,6 @@
 """A ``Disk`` without a disk, for tests and simulations: no thread, time is Trio's clock."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -13,15 +13,19 @@ from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 
 FREE_BYTES: Final = 1 << 40
 
+Files = dict[str, bytearray]
+Effect = Callable[[Files], None]
+
 
 class MemoryDisk:
     """Files as bytes. What a call has not finished when ``crash`` comes is lost; ``flush_latency_s`` is its duration.
 
-    A subclass adds faults by overriding ``flush``, which every change awaits before it takes effect.
+    A subclass adds faults by overriding ``flush``, which every change awaits before it takes effect, or ``change`` and
+    ``append``, which all changes go through.
     """
 
     def __init__(self, files: Mapping[str, bytes] | None = None, *, flush_latency_s: float = 0.0) -> None:
-        self.files = {name: bytearray(data) for name, data in (files or {}).items()}
+        self.files: Files = {name: bytearray(data) for name, data in (files or {}).items()}
         self.flush_latency_s = flush_latency_s
         self.crashed = False
         self._in_flight: dict[str, bytes] = {}
@@ -94,25 +98,25 @@ class MemoryDisk:
         await trio.lowlevel.checkpoint()
         return bytes(self._file(name)[at : at + size])
 
-    async def write_atomic(self, name: str, data: bytes) -> None:
-        await self.flush(name, len(data))
-        self.files[name] = bytearray(data)
+    async def change(self, name: str, size: int, effect: Effect) -> None:
+        """Do to the files what ``effect`` does; durable when it returns."""
+        await self.flush(name, size)
+        effect(self.files)
         self._changed(name)
+
+    async def write_atomic(self, name: str, data: bytes) -> None:
+        await self.change(name, len(data), lambda files: _put(files, name, bytearray(data)))
 
     @asynccontextmanager
     async def stream_atomic(self, name: str) -> AsyncGenerator[AtomicFile, None]:
         file = _MemoryStream()
         yield file
-        await self.flush(name, len(file.data))
-        self.files[name] = file.data
-        self._changed(name)
+        await self.change(name, len(file.data), lambda files: _put(files, name, file.data))
 
     async def create(self, name: str) -> AppendFile:
-        await self.flush(name, 0)
         if name in self.files:
             raise DiskFailed(f"{name} exists")
-        self.files[name] = bytearray()
-        self._changed(name)
+        await self.change(name, 0, lambda files: _put(files, name, bytearray()))
         return _MemoryAppendFile(self, name)
 
     async def open_append(self, name: str, at: int) -> AppendFile:
@@ -121,14 +125,10 @@ class MemoryDisk:
 
     async def truncate(self, name: str, size: int) -> None:
         self._file(name)
-        await self.flush(name, 0)
-        del self._file(name)[size:]
-        self._changed(name)
+        await self.change(name, 0, lambda files: _cut(files, name, size))
 
     async def remove(self, name: str) -> None:
-        await self.flush(name, 0)
-        self.files.pop(name, None)
-        self._changed(name)
+        await self.change(name, 0, lambda files: _drop(files, name))
 
     async def free_bytes(self) -> int:
         await trio.lowlevel.checkpoint()
@@ -185,3 +185,15 @@ class _MemoryAppendFile:
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
+
+
+def _put(files: Files, name: str, data: bytearray) -> None:
+    files[name] = data
+
+
+def _cut(files: Files, name: str, size: int) -> None:
+    del files[name][size:]
+
+
+def _drop(files: Files, name: str) -> None:
+    files.pop(name, None)
