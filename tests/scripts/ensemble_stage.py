@@ -213,6 +213,11 @@ class EnsembleStage:
         for name in [name for name in files if name.startswith(prefix)]:
             del files[name]
 
+    async def wipe(self, peer: str) -> None:
+        """Everything on the disk of a peer that is down is gone."""
+        self._ensemble.peers[int(peer)].disk = ScriptDisk()
+        self._ensemble.safety.wiped(int(peer))
+
     async def put(self, peer: str, name: str, data: str = "") -> None:
         """A file, hexadecimal, on the disk of a peer that is down."""
         self._ensemble.peers[int(peer)].disk.files[name] = bytearray.fromhex(data)

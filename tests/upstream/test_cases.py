@@ -2,24 +2,27 @@
 
 import random
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.hostile.kit import create, exists, get_data, set_data
+from tests.hostile.kit import create, exists, get_data, request, set_data
 from tests.regressions.kit import others, session, slow_disks
 from tests.sim.kit import LOST, assert_all_equal, events_of
 from trioquorum.client import Client
 from trioquorum.config import Settings
-from trioquorum.errors import DiskFailed, RequestFailed
-from trioquorum.events import DigestMismatch, Elected, Event, LearnerSyncing, StateChanged, SyncReceived
+from trioquorum.errors import Code, DiskFailed, RequestFailed
+from trioquorum.events import DigestMismatch, Elected, Event, LearnerSyncing, LinkUp, StateChanged, SyncReceived
 from trioquorum.limits import Limits
 from trioquorum.storage.memory_disk import MemoryDisk
-from trioquorum.testing import open_ensemble
+from trioquorum.testing import Safety, open_ensemble
 from trioquorum.testing.peer import Life
 from trioquorum.testing.settled import on_disk
 from trioquorum.wire.election import Hello, Notification, PeerState, encode_hello, encode_notification
+from trioquorum.wire.ops import Op
+from trioquorum.wire.records import MultiHeader
 from trioquorum_transports.memory import MemoryNetwork
 
 SNAPSHOTS_ONLY = Settings(snapshot_size_factor=-1.0)
@@ -61,6 +64,92 @@ async def test_a_leader_by_forged_votes_gives_up(autojump_clock: MockClock) -> N
         assert states[:3] == ["looking", "leading", "looking"]
         assert states[-1] == "following"
         assert ensemble.safety.leaders == {1: leader}
+
+
+async def test_a_leader_out_of_view(autojump_clock: MockClock) -> None:
+    """Peer 1 was told of 1 and 2 alone; the leader is 3. It waits, and joins once it knows all three."""
+    async with open_ensemble(MemoryNetwork(), start=False) as ensemble:
+        peer = ensemble.peers[1]
+        whole = peer.config
+        peer.config = msgspec.structs.replace(whole, peers=whole.peers[:2])
+        await ensemble.start()
+        assert await ensemble.wait_serving(2, 3) == 3
+        await trio.sleep(60)
+        assert peer.state == "looking"
+        assert [it for it in events_of(ensemble, LinkUp, 1) if it.event.kind == "quorum"] == []
+        await ensemble.stop(1)
+        peer.config = whole
+        await ensemble.start(1)
+        assert await ensemble.wait_serving() == 3
+
+
+@pytest.mark.parametrize("size", [0, 1000], ids=["TRUNC or SNAP", "SNAP"])
+async def test_the_newest_peers_lost_their_data(size: int, autojump_clock: MockClock) -> None:
+    """What only they had is gone; who still has it must forget it, because a quorum goes on from before."""
+    limits = Limits(committed_log_txns_max=5, snapshot_chunk_bytes=1000)
+    async with open_ensemble(MemoryNetwork(), limits=limits) as ensemble:
+        leader = await ensemble.wait_serving()
+        behind, ahead = others(ensemble, leader)
+        async with ensemble.client(leader) as client:
+            await client.create("/old")
+            await client.sync()
+            await ensemble.crash(behind)
+            for number in range(20 if size else 3):
+                await client.create(f"/new-{number}", bytes(size))
+        await ensemble.crash()
+        ensemble.peers[leader].disk = MemoryDisk()
+        # Committed history is lost by hand, which no rule of the checker allows: a new one judges what follows.
+        ensemble.safety = Safety(ensemble.peers)
+        ensemble.safety.by_hand(leader)
+        await ensemble.start(behind, leader)
+        assert await ensemble.wait_serving() == behind
+        await ensemble.start(ahead)
+        await ensemble.wait_serving()
+        assert events_of(ensemble, SyncReceived, ahead)[-1].event.mode in ("TRUNC", "SNAP")
+        tree = await assert_all_equal(ensemble)
+        assert "/old" in tree.nodes
+        assert not [path for path in tree.nodes if "new" in path]
+
+
+async def test_state_that_is_in_snapshots_alone(autojump_clock: MockClock) -> None:
+    """Every log was removed behind a snapshot: nothing of what the snapshots hold is missing."""
+    async with open_ensemble(MemoryNetwork()) as ensemble:
+        await ensemble.wait_serving()
+        async with ensemble.client() as client:
+            for number in range(20):
+                await client.create(f"/{number}")
+            await client.sync()
+        await assert_all_equal(ensemble)
+        for peer in ensemble.peers.values():
+            await peer.database.take_snapshot()
+        await ensemble.crash()
+        for peer in ensemble.peers.values():
+            for name in [name for name in peer.disk.files if name.startswith("log.")]:
+                del peer.disk.files[name]
+        await ensemble.start()
+        await ensemble.wait_serving()
+        tree = await assert_all_equal(ensemble)
+        assert {f"/{number}" for number in range(20)} <= set(tree.nodes)
+
+
+@pytest.mark.parametrize("kind", ["create", "multi"])
+async def test_the_old_connection_of_a_session_that_moved(kind: str, autojump_clock: MockClock) -> None:
+    """The session is used on another peer: a write on the connection it left does nothing and ends it."""
+    async with open_ensemble(MemoryNetwork()) as ensemble:
+        leader = await ensemble.wait_serving()
+        here, there = others(ensemble, leader)
+        async with session(ensemble, here) as old, session(ensemble, there, old) as new:
+            part = (
+                MultiHeader(Op.CREATE, False, -1).encode()
+                + create(0, "/late")[12:]
+                + MultiHeader(-1, True, -1).encode()
+            )
+            await old.send(create(1, "/late") if kind == "create" else request(1, Op.MULTI, part))
+            assert await old.receive() is None
+            await new.send(exists(1, "/late"), create(2, "/mine"))
+            assert [(await new.reply()).err for _ in range(2)] == [Code.NONODE, 0]
+        tree = await assert_all_equal(ensemble)
+        assert "/late" not in tree.nodes
 
 
 async def test_the_last_zxid_of_an_abandoned_leader_is_taken_back(autojump_clock: MockClock) -> None:
