@@ -498,6 +498,7 @@ async def test_a_peer_with_a_rotten_disk_comes_back_with_the_right_data(seed: in
             if failures:
                 assert damage.needed
                 assert [peer for peer, _ in failures] == [victim]
+                ensemble.safety.wiped(victim)
                 ensemble.peers[victim].disk = SimDisk(rng, disk.faults, disk.counts)
                 await ensemble.start(victim)
                 await ensemble.wait_serving(1, 2, 3)
