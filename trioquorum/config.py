@@ -28,6 +28,7 @@ STANDALONE_CLIENT: Final = Address("tcp", "127.0.0.1", 2181)
 
 _MAY_BE_ZERO: Final = frozenset(
     ("my_id", "config_version", "slow_flush_ms", "learner_connect_retry_ms", "learner_connect_limit_ticks")
+    + ("observer_reconnect_delay_ms",)
     + ("connections_per_ip_max", "connections_max")
 )
 _MIN_TIMEOUT_TICKS: Final = 2
@@ -35,12 +36,16 @@ _MAX_TIMEOUT_TICKS: Final = 20
 
 
 class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One peer of the ensemble. ``client`` and ``admin`` are absent when it offers no such port."""
+    """One peer of the ensemble. ``client`` and ``admin`` are absent when it offers no such port.
+
+    At ``observer_master``, if there is such an address, the peer feeds observers while it follows.
+    """
 
     id: int
     quorum: Address
     election: Address
     client: Address | None = None
+    observer_master: Address | None = None
     admin: str | None = None
     role: Role = "participant"
     weight: int = 1
@@ -74,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner_connect_tries: int = 5
     learner_connect_retry_ms: int = 100
     learner_connect_limit_ticks: int = 0  # connectToLearnerMasterLimit
+    observer_reconnect_delay_ms: int = 0  # observer.reconnectDelayMs: pause at random up to it when no master answered
 
 
 class ServerConfig(Settings, frozen=True, kw_only=True):
@@ -132,6 +138,7 @@ class _Peer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quorum: str
     election: str
     client: str | None = None
+    observer_master: str | None = None
     admin: str | None = None
     role: Role = "participant"
     weight: int = 1
@@ -252,7 +259,13 @@ def check_peers(peers: Iterable[PeerSpec], source: str) -> None:
         ids.add(spec.id)
         if spec.weight < 0:
             raise ConfigError(f"{source}: peer {spec.id} has weight {spec.weight}; it must not be negative")
-        for kind, address in (("quorum", spec.quorum), ("election", spec.election), ("client", spec.client)):
+        addresses = {
+            "quorum": spec.quorum,
+            "election": spec.election,
+            "observer master": spec.observer_master,
+            "client": spec.client,
+        }
+        for kind, address in addresses.items():
             if address is not None:
                 _claim(used, address, f"{kind} of peer {spec.id}", source)
     voters = [spec for spec in peers if spec.role == "participant"]
@@ -321,6 +334,7 @@ def _peer_spec(path: Path, index: int, table: _Peer) -> PeerSpec:
         quorum=address("quorum", table.quorum),
         election=address("election", table.election),
         client=None if table.client is None else address("client", table.client),
+        observer_master=None if table.observer_master is None else address("observer_master", table.observer_master),
         admin=table.admin,
         role=table.role,
         weight=table.weight,

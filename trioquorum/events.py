@@ -145,6 +145,12 @@ class LearnerLeft(Event, frozen=True, tag="learner_left"):
     reason: str
 
 
+class LearnersListening(Event, frozen=True, tag="learners_listening"):
+    """Follower: observers may join here."""
+
+    address: str
+
+
 class SyncReceived(Event, frozen=True, tag="sync_received"):
     """Learner: how the leader brought us up to date (DIFF, TRUNC, SNAP)."""
 
@@ -154,12 +160,16 @@ class SyncReceived(Event, frozen=True, tag="sync_received"):
 
 
 class Established(Event, frozen=True, tag="established"):
-    """The peer serves in this epoch."""
+    """The peer serves in this epoch. ``master`` feeds it: the leader, or for an observer a follower.
+
+    An observer that a follower feeds was only told by the election who leads.
+    """
 
     role: str
     leader: int
     epoch: int
     zxid: int
+    master: int = -1
 
 
 class Proposed(Event, frozen=True, tag="proposed"):

@@ -23,6 +23,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redial_ms_max: int = 1000
     learner_queue_packets_max: int = 100_000  # packets queued for one learner before it is dropped
     learner_queue_bytes_max: int = 256 << 20
+    observer_master_bytes_max: int = 32 << 20  # observerMaster.sizeLimit: commits kept for observers that catch up
     snapshot_chunk_bytes: int = 256 << 10
 
     committed_log_txns_max: int = 500  # commitLogCount

@@ -217,6 +217,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "cnxTimeout": ("connect_timeout_ms", _integer),
     "fastleader.minNotificationInterval": ("election_resend_ms_min", _integer),
     "fastleader.maxNotificationInterval": ("election_resend_ms_max", _integer),
+    "observer.reconnectDelayMs": ("observer_reconnect_delay_ms", _integer),
     "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", _integer),
 }
 _LIMITS: Final[Mapping[str, str]] = {
@@ -225,13 +226,14 @@ _LIMITS: Final[Mapping[str, str]] = {
     "nio.sessionlessCnxnTimeout": "client_sessionless_ms",
     "maxClientCnxns": "connections_per_ip_max",
     "maxCnxns": "connections_max",
+    "observerMaster.sizeLimit": "observer_master_bytes_max",
     "commitLogCount": "committed_log_txns_max",
     "snapCount": "snap_count",
     "autopurge.snapRetainCount": "snapshots_kept",
 }
 _STRUCTURE: Final = frozenset(
     ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
-    + ("initLimit", "syncLimit", "standaloneEnabled")
+    + ("initLimit", "syncLimit", "standaloneEnabled", "observerMasterPort")
 )
 _PROTECTIONS: Final = frozenset(
     ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
@@ -276,7 +278,12 @@ def _peers(found: Mapping[str, Entry], path: Path) -> tuple[cfg.PeerSpec, ...]:
             f"{path}: a group or weight names server {sid}, but there is no server.{sid}; add or remove it"
         )
     return tuple(
-        msgspec.structs.replace(spec, group=groups.get(sid), weight=weights.get(sid, 1))
+        msgspec.structs.replace(
+            spec,
+            group=groups.get(sid),
+            weight=weights.get(sid, 1),
+            observer_master=_observer_master(spec, found.get("observerMasterPort")),
+        )
         for sid, spec in sorted(specs.items())
     )
 
@@ -300,6 +307,11 @@ def _server(sid: int, entry: Entry) -> cfg.PeerSpec:
         client=_address(found["client_host"] or "0.0.0.0", found["client"], entry) if found["client"] else None,
         role="observer" if role == "observer" else "participant",
     )
+
+
+def _observer_master(spec: cfg.PeerSpec, port: Entry | None) -> Address | None:
+    """One port for all servers, each on its quorum host; 0 or less is ZooKeeper's default, none."""
+    return None if port is None or _integer(port) <= 0 else _address(spec.quorum.host, port.value, port)
 
 
 def _address(host: str, port: str, entry: Entry) -> Address:

@@ -1,11 +1,13 @@
 """``peers.toml``: what it may say, and that every mistake is named with its place and a way out."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from trioquorum import config
 from trioquorum.errors import ConfigError
+from trioquorum.peer.masters import Masters
 from trioquorum.transport import Address
 
 THREE = """
@@ -34,6 +36,7 @@ id = 2
 quorum = "tcp://[::1]:2882"
 election = "ws://h2:3882"
 client = "tcp://[::]:2181"
+observer_master = "tcp://[::1]:2892"
 weight = 2
 """
 
@@ -67,6 +70,7 @@ def test_everything_is_read(tmp_path: Path) -> None:
         quorum=Address("tcp", "::1", 2882),
         election=Address("ws", "h2", 3882),
         client=Address("tcp", "::", 2181),
+        observer_master=Address("tcp", "::1", 2892),
         weight=2,
     )
     assert server.client_addresses == (Address("tcp", "::", 2181),)
@@ -127,6 +131,8 @@ def test_standalone_is_loopback_with_zookeepers_timeouts() -> None:
         ("id = 3", "id = 255", "peers.toml: peer id 255 is out of range; use 0 to 254"),
         (":2883", ":3881", "peers.toml: tcp://127.0.0.1:3881 is both election of peer 1 and quorum of peer 3"),
         (":2181", ":2883", "peers.toml: tcp://127.0.0.1:2883 is both client of peer 1 and quorum of peer 3"),
+        (":2892", ":2882", "peers.toml: tcp://[::1]:2882 is both quorum of peer 2 and observer master of peer 2"),
+        (":2892", "", "peers.toml: peer[2].observer_master: 'tcp://[::1]' has no port; write it like"),
         (":2883", "", "peers.toml: peer[0].quorum: 'tcp://127.0.0.1' has no port; write it like tcp://127.0.0.1:2181"),
         (":2883", ":0", "peers.toml: quorum of peer 3 is tcp://127.0.0.1 without a port"),
         ("http:", "ftp:", "peers.toml: peer[1].admin: 'ftp://127.0.0.1:8081' is not like http://127.0.0.1:8081"),
@@ -180,3 +186,26 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
         config.load_peers_toml(binary, 1)
+
+
+def test_observers_ask_the_masters_in_turn(tmp_path: Path) -> None:
+    """In an order of their own, each once in a pass, beginning behind the one that was taken last."""
+    text = "".join(
+        f'[[peer]]\nid = {i}\nquorum = "tcp://h:1{i}"\nelection = "tcp://h:2{i}"\nobserver_master = "tcp://h:3{i}"\n'
+        for i in range(1, 6)
+    )
+    server = load(tmp_path, text)
+    orders = set()
+    for seed in range(20):
+        masters = Masters(server, random.Random(seed))
+        order = [sid for sid, _ in masters.one_pass({1, 2, 3, 4, 5}, leader=0)]
+        assert sorted(order) == [1, 2, 3, 4, 5]
+        orders.add(tuple(order))
+        taken, address = next(masters.one_pass({1, 2, 3, 4, 5}, leader=0))
+        assert (taken, address) == (order[0], Address("tcp", "h", 30 + taken))
+        assert [sid for sid, _ in masters.one_pass({1, 2, 3, 4, 5}, leader=0)] == [*order[1:], taken]
+        assert {sid for sid, _ in masters.one_pass({1, 2, 3}, leader=3)} == {1, 2}
+    assert len(orders) > 10
+    assert masters.any_of({1}, leader=2)
+    assert not masters.any_of({1}, leader=1)
+    assert not Masters(load(tmp_path, THREE), random.Random(0)).any_of({1, 3}, leader=1)

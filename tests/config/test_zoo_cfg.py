@@ -106,6 +106,9 @@ fastleader.minNotificationInterval=100
 fastleader.maxNotificationInterval=6000
 leaderConnectDelayDuringRetryMs=20
 nio.sessionlessCnxnTimeout=700
+observerMasterPort=2191
+observer.reconnectDelayMs=300
+observerMaster.sizeLimit=1000000
 """
     )
     assert warnings == []
@@ -125,6 +128,15 @@ nio.sessionlessCnxnTimeout=700
     assert (limits.client_requests_inflight_max, limits.client_frame_bytes_max) == (10, 2_000_000)
     assert (limits.snap_count, limits.snapshots_kept, limits.committed_log_txns_max) == (1000, 5, 600)
     assert limits.client_sessionless_ms == 700
+    masters = [spec.observer_master for spec in server.peers]
+    assert masters == [Address("tcp", host, 2191) for host in ("zoo1", "fe80::2", "zoo3")]
+    assert (server.observer_reconnect_delay_ms, limits.observer_master_bytes_max) == (300, 1_000_000)
+
+
+@pytest.mark.parametrize("port", ["0", "-1"])
+def test_no_observer_master_port(load: Loader, port: str) -> None:
+    server, _ = load(f"{ENSEMBLE}\nobserverMasterPort={port}")
+    assert {spec.observer_master for spec in server.peers} == {None}
 
 
 def test_zookeepers_defaults_where_ours_differ(load: Loader) -> None:

@@ -64,11 +64,18 @@ class Ensemble:
     """Voters 1..n, then observers, each a process with a data directory and a log of JSON events."""
 
     def __init__(
-        self, folder: Path, peers: int = 3, *, observers: int = 0, tick_time_ms: int = 200, extra: str = ""
+        self,
+        folder: Path,
+        peers: int = 3,
+        *,
+        observers: int = 0,
+        observer_masters: bool = False,
+        tick_time_ms: int = 200,
+        extra: str = "",
     ) -> None:
         self.folder = folder
         self.ids = list(range(1, peers + observers + 1))
-        ports = free_ports(3 * len(self.ids))
+        ports = free_ports(3 * len(self.ids) + peers)
         self.ports = {i: ports[3 * (i - 1)] for i in self.ids}
         self.quorum_ports = {i: ports[3 * (i - 1) + 1] for i in self.ids}
         self.election_ports = {i: ports[3 * (i - 1) + 2] for i in self.ids}
@@ -83,6 +90,9 @@ class Ensemble:
             f'role = "{"participant" if i <= peers else "observer"}"\n'
             for i in self.ids
         ]
+        if observer_masters:
+            for i in range(peers):
+                lines[1 + i] += f'observer_master = "tcp://127.0.0.1:{ports[3 * len(self.ids) + i]}"\n'
         self.config.write_text("\n".join(lines))
 
     def __enter__(self) -> Self:

@@ -1,13 +1,16 @@
-"""The learner's role: find the leader, take over its history, follow it (quorum-protocol §11–§13)."""
+"""The learner's role: find a master, take over its history, follow it (quorum-protocol §11–§13)."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
 import trio
 
 from trioquorum.errors import LinkClosed, LocalProtocolError, RoleEnded
 from trioquorum.events import Committed, Established, LinkDown, LinkUp, PhaseChanged, SyncReceived
+from trioquorum.peer.observer_master import ObserverMaster
 from trioquorum.peer.outbox import LinkOutbox
 from trioquorum.pipeline.learner import LearnerService
+from trioquorum.pipeline.sending import FRAME_BYTES
 from trioquorum.transport import Address, Link
 from trioquorum.wire.quorum import (
     PacketType,
@@ -21,8 +24,6 @@ from trioquorum.wire.txn import decode_txn, payload_zxid
 from trioquorum.zab import learner as effects
 from trioquorum.zab.learner import Learner
 
-FRAME_BYTES = 4 << 20
-
 if TYPE_CHECKING:
     from trioquorum.peer.run import Peer
 
@@ -31,12 +32,16 @@ DIAL_RETRY_FIRST_S = 0.01
 
 
 class Following:
-    """One term as follower or observer of ``leader``. Anything that goes wrong raises and ends it."""
+    """One term as follower or observer of ``leader``. Anything that goes wrong raises and ends it.
+
+    A follower's master is the leader; an observer's is some follower, where any is offered for that.
+    """
 
     def __init__(self, peer: "Peer", leader: int, *, observer: bool) -> None:
         config = peer.config
         self._peer = peer
         self._leader = leader
+        self._master = leader
         self._observer = observer
         self._init_limit_s = config.init_limit_ticks * config.tick_time_ms / 1000
         self._sync_limit_s = config.sync_limit_ticks * config.tick_time_ms / 1000
@@ -56,19 +61,21 @@ class Following:
         """Follow until the leader is lost or the role is cancelled.
 
         Raises:
-            RoleEnded, LinkClosed, PeerProtocolError: the leader is gone, silent, or broke the protocol.
+            RoleEnded, LinkClosed, PeerProtocolError: the master is gone, silent, or broke the protocol.
+            OSError: the port for observers cannot be bound; ``filename`` holds the address.
         """
         events = self._peer.events
         link = await self._dial()
         self._peer.log.on_flushed = self._flushed
         reason = "the role ended"
-        events.emit(LinkUp(kind="quorum", peer=self._leader, address=link.remote))
+        events.emit(LinkUp(kind="quorum", peer=self._master, address=link.remote))
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._outbox.send_to, link, name="send to leader")
+                nursery.start_soon(self._outbox.send_to, link, name="send to master")
                 service = await self._join(link)
                 self._heard = trio.current_time()
-                nursery.start_soon(self._watch_leader)
+                nursery.start_soon(self._watch_master)
+                self._feed_observers(service, nursery)
                 nursery.start_soon(self._peer.serve_clients, service)
                 nursery.start_soon(self._peer.keep_snapshots)
                 await self._follow(link, service)
@@ -76,31 +83,50 @@ class Following:
             reason = str(group.exceptions[0])
             raise
         finally:
-            events.emit(LinkDown(kind="quorum", peer=self._leader, reason=reason))
+            events.emit(LinkDown(kind="quorum", peer=self._master, reason=reason))
             await link.aclose()
 
     async def _dial(self) -> Link:
-        """Reach the leader's quorum port; it may open a moment after the vote (§11.1)."""
+        """Reach a master; its port may open a moment after the vote (§11.1)."""
         peer, config = self._peer, self._peer.config
-        member = peer.quorum_config.members.get(self._leader)
-        if member is None:
-            raise RoleEnded(f"the elected leader {self._leader} is not in this peer's configuration")
-        address = Address.parse(member.quorum)
-        transport = peer.transports[address.scheme]
         limit_ticks = config.learner_connect_limit_ticks or config.init_limit_ticks
+        limit_s = limit_ticks * config.tick_time_ms / 1000
         # The leader may settle its election a little later than we did; only then it listens.
         patience_ms = 2 * config.election_settle_ms + config.learner_connect_tries * config.learner_connect_retry_ms
-        give_up_at = trio.current_time() + min(limit_ticks * config.tick_time_ms, patience_ms) / 1000
+        give_up_at = trio.current_time() + min(limit_s, patience_ms / 1000)
+        fed = self._observer and peer.masters.any_of(peer.quorum_config.voters, self._leader)
+        # An observer that waits for one follower could be fed by another.
+        try_s = min(limit_s, config.connect_timeout_ms / 1000) if fed else limit_s
         delay_s = DIAL_RETRY_FIRST_S
         while True:
-            with trio.move_on_after(limit_ticks * config.tick_time_ms / 1000):
-                try:
-                    return await transport.connect(address, frame_bytes_max=config.limits.peer_frame_bytes_max)
-                except LinkClosed:
-                    await trio.sleep(delay_s)
+            for sid, address in self._feeding() if fed else self._leading():
+                link = await self._try(address, try_s)
+                if link is not None:
+                    self._master = sid
+                    return link
             if trio.current_time() >= give_up_at:
-                raise RoleEnded(f"leader {self._leader} does not answer at {address}")
+                raise RoleEnded("no observer master answers" if fed else f"leader {self._leader} does not answer")
+            await trio.sleep(delay_s + (peer.jitter_s(config.observer_reconnect_delay_ms) if fed else 0.0))
             delay_s = min(2 * delay_s, config.learner_connect_retry_ms / 1000)
+
+    def _leading(self) -> Iterator[tuple[int, Address]]:
+        member = self._peer.quorum_config.members.get(self._leader)
+        if member is None:
+            raise RoleEnded(f"the elected leader {self._leader} is not in this peer's configuration")
+        yield self._leader, Address.parse(member.quorum)
+
+    def _feeding(self) -> Iterator[tuple[int, Address]]:
+        return self._peer.masters.one_pass(self._peer.quorum_config.voters, self._leader)
+
+    async def _try(self, address: Address, limit_s: float) -> Link | None:
+        """Dial once."""
+        transport = self._peer.transports[address.scheme]
+        with trio.move_on_after(limit_s):
+            try:
+                return await transport.connect(address, frame_bytes_max=self._peer.config.limits.peer_frame_bytes_max)
+            except LinkClosed:
+                await trio.lowlevel.checkpoint()
+        return None
 
     # Discovery and synchronisation
 
@@ -113,7 +139,7 @@ class Following:
             with trio.move_on_after(self._init_limit_s) as patience:
                 packets = decode_packets(await link.receive())
             if patience.cancelled_caught:
-                raise RoleEnded(f"leader {self._leader} was silent during synchronisation")
+                raise RoleEnded(f"master {self._master} was silent during synchronisation")
             for effect in self._machine.receive_batch(packets):
                 await self._carry_out(effect, link)
         self._service.flush()
@@ -145,11 +171,19 @@ class Following:
 
     def _establish(self, epoch: int) -> None:
         peer = self._peer
-        self._service = peer.learner_service(observer=self._observer, send=self._send_all)
+        self._service = peer.learner_service(master=self._master, observer=self._observer, send=self._send_all)
         peer.established(epoch)
         peer.events.emit(PhaseChanged(phase="broadcast", epoch=epoch))
         role = "observer" if self._observer else "follower"
-        peer.events.emit(Established(role=role, leader=self._leader, epoch=epoch, zxid=peer.db.last_zxid))
+        zxid, master = peer.db.last_zxid, self._master
+        peer.events.emit(Established(role=role, leader=self._leader, epoch=epoch, zxid=zxid, master=master))
+
+    def _feed_observers(self, service: LearnerService, nursery: trio.Nursery) -> None:
+        """Open the port for observers, if this peer follows and has one."""
+        me = self._peer.config.me
+        if not self._observer and me is not None and me.observer_master is not None:
+            master = ObserverMaster(self._peer, service, self._machine.epoch)
+            nursery.start_soon(master.run, me.observer_master)
 
     # Broadcast
 
@@ -198,12 +232,12 @@ class Following:
         if self._service is not None:
             self._service.flush()
 
-    async def _watch_leader(self) -> None:
-        """A leader that says nothing for syncLimit is lost, though its link may stand (§15)."""
+    async def _watch_master(self) -> None:
+        """A master that says nothing for syncLimit is lost, though its link may stand (§15)."""
         while True:
             silence_s = trio.current_time() - self._heard
             if silence_s >= self._sync_limit_s:
-                raise RoleEnded(f"leader {self._leader} was silent for {silence_s:.1f} s")
+                raise RoleEnded(f"master {self._master} was silent for {silence_s:.1f} s")
             await trio.sleep(self._sync_limit_s - silence_s)
 
     def _send(self, packet: QuorumPacket) -> None:
@@ -230,4 +264,4 @@ class SnapshotFrames:
             if not chunk:
                 raise StopAsyncIteration
             return chunk
-        raise RoleEnded("the leader stopped in the middle of its snapshot")
+        raise RoleEnded("the master stopped in the middle of its snapshot")

@@ -17,8 +17,14 @@ async def disk_records(db: Database, learner_zxid: int, size_factor: float) -> D
     return DiskRecords(await db.read_log(learner_zxid))
 
 
-def plan_history(db: Database, learner_zxid: int, disk: DiskRecords | None) -> SyncPlan:
-    """How to bring a learner at ``learner_zxid`` up to now."""
+def plan_history(db: Database, learner_zxid: int, disk: DiskRecords | None, epoch_zxid: int = 0) -> SyncPlan:
+    """How to bring a learner at ``learner_zxid`` up to now.
+
+    ``epoch_zxid`` is where a follower's epoch begins. A learner that was synchronised there by the leader itself has
+    all there is before the first transaction, as the follower does, which remembers the last one before.
+    """
+    if db.last_zxid < learner_zxid == epoch_zxid:
+        return SyncPlan(mode="DIFF", zxid=epoch_zxid, current=epoch_zxid)
     return plan_sync(learner_zxid, _view(db), disk)
 
 

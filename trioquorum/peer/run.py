@@ -24,6 +24,7 @@ from trioquorum.peer.following import Following
 from trioquorum.peer.keeping import Keeper
 from trioquorum.peer.leading import Leading
 from trioquorum.peer.links import ElectionMesh
+from trioquorum.peer.masters import Masters
 from trioquorum.peer.standalone import lead_alone
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService, SendPackets
@@ -141,6 +142,7 @@ class Peer:
             clock=trio.current_time,
             wall_ms=around.wall_ms,
         )
+        self.masters = Masters(config, around.rng)
         self._rng = around.rng
         self._ports = ports
         self._state = "starting"
@@ -248,11 +250,22 @@ class Peer:
             standalone=standalone,
         )
 
-    def learner_service(self, *, observer: bool, send: SendPackets) -> LearnerService:
-        """The service of a new follower or observer."""
+    def learner_service(self, *, master: int, observer: bool, send: SendPackets) -> LearnerService:
+        """The service of a new follower or observer, which ``master`` feeds."""
         return LearnerService(
-            self.db, self.terms, self.session_ids, self.stats, self.events, observer=observer, send=send
+            self.db,
+            self.terms,
+            self.session_ids,
+            self.stats,
+            self.events,
+            master=master,
+            observer=observer,
+            send=send,
         )
+
+    def jitter_s(self, up_to_ms: int) -> float:
+        """A pause that keeps peers from doing something in step."""
+        return self._rng.random() * up_to_ms / 1000 if up_to_ms else 0.0
 
     async def serve_clients(self, service: Service | None) -> None:
         """Let clients in, for as long as the role lasts."""

@@ -5,30 +5,20 @@ for all learners, one append to the log. Proposals leave before the leader's own
 for its own disk when a quorum of others has acknowledged.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
-
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.sending import Outbox, send_packets
 from trioquorum.pipeline.service import Service, Terms
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.storage.database import Database
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import Op
-from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_frames
+from trioquorum.wire.quorum import PacketType, QuorumPacket
 from trioquorum.wire.txn import Txn
 from trioquorum.zab.leader import Leader, Proposal
 
-FRAME_BYTES = 4 << 20
 COUNTER_MAX = 0xFFFFFFFF
-
-
-class Outbox(Protocol):
-    """Where a learner's frames are queued."""
-
-    def put(self, frame: bytes) -> None:
-        """Queue one encoded frame; never waits."""
 
 
 class LeaderService(Service):
@@ -101,7 +91,7 @@ class LeaderService(Service):
             self.machine.propose(zxid, payload, txn)
         if self.followers:
             packets = [QuorumPacket(PacketType.PROPOSAL, zxid, payload) for zxid, payload, _ in batch]
-            _send(packets, self.followers.values())
+            send_packets(packets, self.followers.values())
         for zxid, payload, _ in batch:
             self.db.append(zxid, payload)
         self.stats.proposed(len(batch[-1][1]))
@@ -144,17 +134,17 @@ class LeaderService(Service):
         if not committed:
             return
         if self.followers:
-            _send([QuorumPacket(PacketType.COMMIT, committed[-1].zxid)], self.followers.values())
+            send_packets([QuorumPacket(PacketType.COMMIT, committed[-1].zxid)], self.followers.values())
         if self.observers:
             packets = [QuorumPacket(PacketType.INFORM, p.zxid, p.payload) for p in committed]
-            _send(packets, self.observers.values())
+            send_packets(packets, self.observers.values())
 
     # Learners
 
     def forward_to(self, sid: int, outbox: Outbox, *, participant: bool, last_seen_zxid: int) -> None:
         """Register a learner in one step with queueing what it has not seen (quorum-protocol §10)."""
         outstanding = self.machine.start_forwarding(sid, last_seen_zxid, participant=participant)
-        _send([QuorumPacket(PacketType.PROPOSAL, p.zxid, p.payload) for p in outstanding], [outbox])
+        send_packets([QuorumPacket(PacketType.PROPOSAL, p.zxid, p.payload) for p in outstanding], [outbox])
         (self.followers if participant else self.observers)[sid] = outbox
 
     def forget(self, sid: int) -> None:
@@ -173,7 +163,7 @@ class LeaderService(Service):
         """Tell a learner that its oldest sync is done."""
         for outbox in (self.followers.get(sid), self.observers.get(sid)):
             if outbox is not None:
-                _send([QuorumPacket(PacketType.SYNC, 0)], [outbox])
+                send_packets([QuorumPacket(PacketType.SYNC, 0)], [outbox])
 
     def revalidate(self, session: int, timeout_ms: int, owner: object) -> bool:
         """Whether a session that a client brings to another peer lives; then that peer owns it."""
@@ -210,10 +200,3 @@ class LeaderService(Service):
             "synced_observers": len(self.observers),
             "quorum_size": len(self.machine.config.voters),
         }
-
-
-def _send(packets: list[QuorumPacket], outboxes: Iterable[Outbox]) -> None:
-    """Queue packets for each of ``outboxes``, encoded once."""
-    for frame in encode_frames(packets, FRAME_BYTES):
-        for outbox in outboxes:
-            outbox.put(frame)

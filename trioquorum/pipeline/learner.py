@@ -1,13 +1,18 @@
 """The service of a follower or observer: reads here, writes and session questions to the leader."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
+from trioquorum.errors import PeerProtocolError
 from trioquorum.events import Events
 from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.feeding import Feed
 from trioquorum.pipeline.service import Service, Terms
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.storage.database import Database
+from trioquorum.tree.acl import Identity
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import SessionIds, TouchTable
 from trioquorum.wire.client import reply
@@ -18,8 +23,19 @@ from trioquorum.wire.txn import Txn, decode_txn
 SendPackets = Callable[[list[QuorumPacket]], None]
 
 
+class Validated(Protocol):
+    """Told whether a session lives, and what the leader had proposed by then."""
+
+    def __call__(self, *, valid: bool, fence: int) -> None:
+        """The leader's answer."""
+
+
 class LearnerService(Service):
-    """Forwards in one frame per wake-up; applies what the leader committed."""
+    """Forwards in one frame per wake-up; applies what the leader committed.
+
+    ``master`` is who feeds this peer, ``feed`` what it does for observers of its own, if it has a port for them. The
+    leader answers syncs in the order they were asked in, and questions about sessions as well, whoever asked.
+    """
 
     syncs_wait = True
 
@@ -31,16 +47,19 @@ class LearnerService(Service):
         stats: ServerStats,
         events: Events,
         *,
+        master: int,
         observer: bool,
         send: SendPackets,
     ) -> None:
         super().__init__(db, terms, ids, stats, events)
         self.mode = "observer" if observer else "follower"
         self.touched = TouchTable()
+        self.feed: Feed | None = None
+        self._master = master
         self._send = send
         self._forward: list[QuorumPacket] = []
-        self._syncs: deque[tuple[Client, int, bytes]] = deque()
-        self._validating: dict[int, Client] = {}
+        self._syncs: deque[Callable[[], None]] = deque()
+        self._validating: deque[tuple[int, Validated]] = deque()
 
     def submit(self, request: WriteRequest) -> None:
         data = encode_request(request.session, request.cxid, request.op, request.body)
@@ -48,28 +67,59 @@ class LearnerService(Service):
         self._forward.append(QuorumPacket(PacketType.REQUEST, -1, data, auth))
 
     def submit_sync(self, client: Client, xid: int, payload: bytes) -> bool:
-        self._syncs.append((client, xid, payload))
-        data = encode_request(client.session, xid, Op.SYNC, payload[8:])
-        self._forward.append(QuorumPacket(PacketType.REQUEST, -1, data, list(client.auth)))
+        self.ask_sync(client.session, xid, payload[8:], partial(self._synced, client, xid, payload), client.auth)
         return True
 
+    def ask_sync(
+        self, session: int, cxid: int, body: bytes, done: Callable[[], None], auth: Sequence[Identity] = ()
+    ) -> None:
+        """Ask the leader for a sync; ``done`` is called when everything it had proposed by then is applied here."""
+        self._syncs.append(done)
+        data = encode_request(session, cxid, Op.SYNC, body)
+        self._forward.append(QuorumPacket(PacketType.REQUEST, -1, data, list(auth)))
+
     def sync_done(self) -> None:
-        """The leader answered the oldest sync of this peer (quorum-protocol §18)."""
-        client, xid, payload = self._syncs.popleft()
+        """The leader answered the oldest sync of this peer (quorum-protocol §18).
+
+        Raises:
+            PeerProtocolError: there is none.
+        """
+        if not self._syncs:
+            raise PeerProtocolError("the leader answered a sync that nobody asked for")
+        self._syncs.popleft()()
+
+    def _synced(self, client: Client, xid: int, payload: bytes) -> None:
         if client.waiting and client.waiting[0][1] == xid and client.waiting[0][0] == Op.SYNC:
             client.waiting.popleft()
             client.send(reply(xid, self.tree.last_zxid, 0, payload[8:]))
             self._drain(client)
 
     def validate(self, client: Client) -> None:
-        self._validating[client.session] = client
-        data = encode_revalidate(client.session, client.timeout_ms)
-        self._forward.append(QuorumPacket(PacketType.REVALIDATE, -1, data))
+        if self.feed is not None:
+            self.feed.taken_back(client.session)
+        self.ask_validity(client.session, client.timeout_ms, partial(self._validated, client))
+
+    def ask_validity(self, session: int, timeout_ms: int, answered: Validated) -> None:
+        """Ask the leader whether a session lives that a client brought to this peer, or to an observer of it."""
+        self._validating.append((session, answered))
+        self._forward.append(QuorumPacket(PacketType.REVALIDATE, -1, encode_revalidate(session, timeout_ms)))
 
     def revalidated(self, session: int, *, valid: bool, fence: int) -> None:
-        """The leader's answer, and what it had proposed by then; late ones for a lost connection are ignored."""
-        client = self._validating.pop(session, None)
-        if client is not None and self.connecting.get(session) is client:
+        """The leader's answer to the oldest question about a session, and what it had proposed by then.
+
+        Raises:
+            PeerProtocolError: that question was about another session.
+        """
+        asked, answered = self._validating.popleft() if self._validating else (None, None)
+        if asked != session or answered is None:
+            raise PeerProtocolError(f"the leader answered for session {session:#x}, asked for was {asked}")
+        answered(valid=valid, fence=fence)
+
+    def _validated(self, client: Client, *, valid: bool, fence: int) -> None:
+        if self.feed is not None and not valid:
+            self.feed.closed(client.session)
+        # The connection may be lost meanwhile, or the session on another one.
+        if self.connecting.get(client.session) is client:
             self.settle(client, valid=valid, fence=fence)
 
     def touch(self, sessions: dict[int, int]) -> None:
@@ -80,6 +130,8 @@ class LearnerService(Service):
         """Apply committed transactions in order."""
         for payload in payloads:
             self.apply(decode_txn(payload), payload)
+        if self.feed is not None:
+            self.feed.committed(payloads)
 
     def apply(self, txn: Txn, payload: bytes) -> None:
         super().apply(txn, payload)
@@ -87,7 +139,18 @@ class LearnerService(Service):
             # Java does so too: the leader then hears of a session that no peer may hold yet.
             self.touched.touch(txn.header.session, self.tree.sessions[txn.header.session])
 
+    def _session_closed(self, session: int) -> None:
+        super()._session_closed(session)
+        if self.feed is not None:
+            self.feed.closed(session)
+
     def pass_on(self) -> None:
         if self._forward:
             self._send(self._forward)
             self._forward = []
+
+    def monitor(self) -> dict[str, object]:
+        """A learner's lines of ``mntr``."""
+        if self.mode == "observer":
+            return {"observer_master_id": self._master}
+        return {"synced_observers": len(self.feed.observers) if self.feed is not None else 0}

@@ -140,16 +140,20 @@ class Service:
             body = client.timeout_ms.to_bytes(4, "big")
             self.submit(WriteRequest(client.session, 0, Op.CREATE_SESSION, body, client.auth, self.terms.server_id))
             return
-        for older in (self.clients.get(request.session), self.connecting.get(request.session)):
-            if older is not None:
-                older.close()
-                self.closed(older)
+        self.supersede(request.session)
         client.session = request.session
         if request.password == session_password(request.session):
             self.connecting[client.session] = client
             self.validate(client)
         else:
             self.settle(client, valid=False)
+
+    def supersede(self, session: int) -> None:
+        """A session is brought elsewhere: its earlier connection here is over."""
+        for older in (self.clients.get(session), self.connecting.get(session)):
+            if older is not None:
+                older.close()
+                self.closed(older)
 
     def settle(self, client: Client, *, valid: bool, fence: int = -1) -> None:
         """Answer a ConnectRequest. ``fence``: the last zxid proposed before a session came back here."""

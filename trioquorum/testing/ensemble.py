@@ -14,7 +14,7 @@ Under a ``trio.testing.MockClock`` that jumps nothing here waits for real time.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,15 @@ from trioquorum.config import PeerSpec, ServerConfig, Settings, check
 from trioquorum.events import Event
 from trioquorum.limits import Limits
 from trioquorum.storage.memory_disk import MemoryDisk
-from trioquorum.testing.network import CLIENT_PORT, ELECTION_PORT, QUORUM_PORT, Network, dial_over, node_name
+from trioquorum.testing.network import (
+    CLIENT_PORT,
+    ELECTION_PORT,
+    OBSERVER_MASTER_PORT,
+    QUORUM_PORT,
+    Network,
+    dial_over,
+    node_name,
+)
 from trioquorum.testing.peer import Failed, Life, MemoryPeer
 from trioquorum.testing.safety import Safety
 from trioquorum.transport import Address
@@ -223,6 +231,7 @@ async def open_ensemble(
     *,
     peers: int = 3,
     observers: int = 0,
+    observer_masters: Collection[int] = (),
     settings: Settings | None = None,
     limits: Limits | None = None,
     flush_latency_s: float = 0.0,
@@ -235,13 +244,14 @@ async def open_ensemble(
     """An ensemble of ``peers`` voters, with ids from 1 on, and ``observers`` behind them.
 
     All that run at the end of the block are stopped in order. ``flush_latency_s`` is how long disks take; ``seed``
-    what the peers draw their chance from. ``groups`` makes the quorums hierarchical: each voter's group, in order.
-    ``disk`` makes each peer's first disk, ``failed`` is asked about every peer that stops by itself.
+    what the peers draw their chance from. ``observer_masters`` are the voters that feed observers while they follow.
+    ``groups`` makes the quorums hierarchical: each voter's group, in order. ``disk`` makes each peer's first disk,
+    ``failed`` is asked about every peer that stops by itself.
 
     Raises:
         ConfigError: settings that contradict each other.
     """
-    specs = tuple(_spec(peer, peers, groups) for peer in range(1, peers + observers + 1))
+    specs = tuple(_spec(peer, peers, groups, observer_masters) for peer in range(1, peers + observers + 1))
     configs = [_config(spec, specs, settings or Settings(), limits or Limits()) for spec in specs]
     alone: Exception | None = None
     try:
@@ -267,13 +277,14 @@ def _address(peer: int, port: int) -> Address:
     return Address("memory", node_name(peer), port)
 
 
-def _spec(peer: int, voters: int, groups: Sequence[int]) -> PeerSpec:
+def _spec(peer: int, voters: int, groups: Sequence[int], masters: Collection[int]) -> PeerSpec:
     observer = peer > voters
     return PeerSpec(
         id=peer,
         quorum=_address(peer, QUORUM_PORT),
         election=_address(peer, ELECTION_PORT),
         client=_address(peer, CLIENT_PORT),
+        observer_master=_address(peer, OBSERVER_MASTER_PORT) if peer in masters else None,
         role="observer" if observer else "participant",
         group=groups[peer - 1] if groups and not observer else None,
     )

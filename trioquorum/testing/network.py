@@ -12,6 +12,7 @@ from trioquorum.errors import LinkClosed
 from trioquorum.transport import Address, Link, Transport
 
 QUORUM_PORT: Final = 2888
+OBSERVER_MASTER_PORT: Final = 2889
 ELECTION_PORT: Final = 3888
 CLIENT_PORT: Final = 2181
 """Of every peer in memory; each is a host of its own."""
