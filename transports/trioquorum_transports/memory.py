@@ -53,10 +53,10 @@ class MemoryLink:
             if self._outbox.has_room(len(frame)):
                 break
             await _park(self._outbox.sender, due)
-        self._outbox.put(frame)
         wire = self._wire
         if wire.tap is not None:
             wire.tap(wire.nodes, wire.port, self._outbox is wire.there, frame, wire.number)
+        self._outbox.put(frame)
 
     async def receive(self) -> bytes:
         """The next frame that has arrived; cancelling loses nothing.
@@ -162,7 +162,8 @@ class MemoryNetwork:
     """The names in use, the links between nodes, and the faults on the way. Deterministic; belongs to one Trio run.
 
     Faults work on pairs of nodes and at once, for links that exist and for those to come. ``tap`` is told every frame
-    when it leaves its sender; it must not wait, and what it raises ends the sender. Set it before links are dialled.
+    when it leaves its sender; it must not wait, and what it raises ends the sender and keeps the frame. Set it before
+    links are dialled.
     """
 
     def __init__(self) -> None:

@@ -250,10 +250,12 @@ async def open_ensemble(
 
     Raises:
         ConfigError: settings that contradict each other.
+        InvariantViolation: a rule of ``safety`` was broken, whatever else happened because of that.
     """
     specs = tuple(_spec(peer, peers, groups, observer_masters) for peer in range(1, peers + observers + 1))
     configs = [_config(spec, specs, settings or Settings(), limits or Limits()) for spec in specs]
-    alone: Exception | None = None
+    ensemble: MemoryEnsemble | None = None
+    failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             make = disk or (lambda _: MemoryDisk(flush_latency_s=flush_latency_s))
@@ -266,11 +268,13 @@ async def open_ensemble(
             finally:
                 nursery.cancel_scope.cancel(reason="the ensemble is stopped")
     except ExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        alone = group.exceptions[0]
-    if alone is not None:  # A failed assertion of the block leaves it as itself.
-        raise alone
+        # A failed assertion of the block leaves it as itself.
+        failure = group if len(group.exceptions) > 1 else group.exceptions[0]
+    broken = ensemble.safety.broken if ensemble is not None else None
+    if broken is not None and broken is not failure:
+        raise broken from failure
+    if failure is not None:
+        raise failure
 
 
 def _address(peer: int, port: int) -> Address:

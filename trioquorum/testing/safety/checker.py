@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from trioquorum.events import Committed, Established, Event
-from trioquorum.invariants import invariant
+from trioquorum.invariants import InvariantViolation, invariant
 from trioquorum.storage.database import Database
 from trioquorum.testing.network import CLIENT_PORT, QUORUM_PORT
 from trioquorum.testing.safety.answers import Replies
@@ -20,10 +20,12 @@ from trioquorum.testing.safety.terms import Terms
 class Safety:
     """The rules of one ensemble, over all restarts of its ``peers``; without them only histories and trees are checked.
 
-    A broken rule raises ``InvariantViolation`` in the peer that broke it.
+    A broken rule raises ``InvariantViolation`` in the peer that broke it, and the first one stays in ``broken``: a peer
+    that is cancelled while it comes apart loses it.
     """
 
     def __init__(self, peers: Mapping[int, Watched] | None = None) -> None:
+        self.broken: InvariantViolation | None = None
         self._peers = peers
         self._past = History(self._delivered)
         self._roles = Roles()
@@ -51,6 +53,13 @@ class Safety:
         Raises:
             InvariantViolation: a rule is broken.
         """
+        try:
+            self._check(peer, db, event)
+        except InvariantViolation as violation:
+            self.broken = self.broken or violation
+            raise
+
+    def _check(self, peer: int, db: Database | None, event: Event) -> None:
         if self._peers is not None:
             self._roles.event(peer, db, event)
             self._epochs.event(peer, event)
@@ -78,6 +87,15 @@ class Safety:
         Raises:
             InvariantViolation: it must not leave now.
         """
+        try:
+            self._frame(dialler, listener, port, link, frame, dialler_sends=dialler_sends)
+        except InvariantViolation as violation:
+            self.broken = self.broken or violation
+            raise
+
+    def _frame(
+        self, dialler: int | None, listener: int, port: int, link: int, frame: bytes, *, dialler_sends: bool
+    ) -> None:
         if port == QUORUM_PORT:
             if dialler is not None and not self._sight.strangers & {dialler, listener}:
                 self._links.frame(link, dialler, listener, frame, learner_sends=dialler_sends)

@@ -5,6 +5,7 @@ import msgspec
 from trioquorum.events import Event, PeerStarted, StateChanged
 from trioquorum.invariants import invariant
 from trioquorum.storage.database import Database
+from trioquorum.storage.log_writer import LogWriter
 
 LEARNS = ("following", "observing")
 LEADS = ("leading",)
@@ -51,21 +52,24 @@ class Roles:
                 role = self.of(peer)
                 role.number += 1
                 role.state = "starting"
-            case StateChanged(new=state) if db is not None:
+            case StateChanged(new=state):
                 role = self.of(peer)
-                log = db.log
-                if role.state == "looking":
-                    invariant(
-                        log.appended == role.appended, "who looks for a leader logs nothing", peer=peer, new=state
-                    )
-                else:
-                    invariant(
-                        log.last_flushed >= log.last_appended,
-                        "the log is drained before the next role",
-                        peer=peer,
-                        appended=log.last_appended,
-                        flushed=log.last_flushed,
-                    )
+                if db is not None:
+                    _check_log(peer, role, db.log, state)
+                    role.appended = db.log.appended
                 role.number += 1
                 role.state = state
-                role.appended = log.appended
+
+
+def _check_log(peer: int, role: Role, log: LogWriter, state: str) -> None:
+    """Nothing is under way between roles."""
+    if role.state == "looking":
+        invariant(log.appended == role.appended, "who looks for a leader logs nothing", peer=peer, new=state)
+    else:
+        invariant(
+            log.last_flushed >= log.last_appended,
+            "the log is drained before the next role",
+            peer=peer,
+            appended=log.last_appended,
+            flushed=log.last_flushed,
+        )
