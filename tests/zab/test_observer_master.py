@@ -7,7 +7,12 @@ from hypothesis import given, strategies as st
 
 from tests.scripts.runner import Command, run_script, scripts
 from tests.zab.kit import show_all, zx
+from trioquorum.events import Events
 from trioquorum.invariants import InvariantViolation
+from trioquorum.limits import Limits
+from trioquorum.peer.history import plan_history
+from trioquorum.storage.database import Database
+from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.wire.quorum import PacketType, QuorumPacket
 from trioquorum.zab.observer_master import RetainedCommits
 
@@ -65,3 +70,13 @@ def test_an_observer_gets_all_it_lacks_or_nothing(limit: int, sizes: list[int], 
         assert sum(len(packet.data or b"") for packet in told) <= limit
     else:
         assert sum(sizes[seen:]) > 0.8 * limit or sum(sizes) > 0.8 * limit
+
+
+async def test_an_observer_that_saw_the_epoch_begin_has_all_its_master_has() -> None:
+    """The leader's snapshot gave it (epoch, 0); a follower keeps the last transaction before, until the next one."""
+    disk = MemoryDisk()
+    db = await Database.load(disk, disk, Limits(), Events(), slow_flush_ms=0)
+    begun = zx("1.0")
+    plan = plan_history(db, begun, None, begun)
+    assert (plan.mode, plan.zxid, plan.current, plan.proposals) == ("DIFF", begun, begun, [])
+    assert plan_history(db, begun, None).mode == "SNAP"
