@@ -152,6 +152,25 @@ async def test_the_old_connection_of_a_session_that_moved(kind: str, autojump_cl
         assert "/late" not in tree.nodes
 
 
+async def test_groups_decide_by_most_of_most_of_them(autojump_clock: MockClock) -> None:
+    """Nine peers in three groups: four are a quorum in the right places, five are none in the wrong ones."""
+    async with open_ensemble(MemoryNetwork(), peers=9, groups=(1, 1, 1, 2, 2, 2, 3, 3, 3)) as ensemble:
+        await ensemble.wait_serving()
+        async with ensemble.client(2, 5) as client:
+            await client.create("/nine")
+            await ensemble.crash(3, 6, 7, 8, 9)
+            await ensemble.wait_serving(1, 2, 4, 5)
+            await client.create("/four")
+            await ensemble.start(7, 8, 9)
+            await ensemble.wait_serving()
+        await ensemble.crash(1, 4)
+        await ensemble.wait_until(lambda: all(ensemble.peers[peer].state == "looking" for peer in (2, 5, 7, 8, 9)))
+        await ensemble.start(1)
+        await ensemble.wait_serving()  # Most of the first group and of the third.
+        tree = await assert_all_equal(ensemble)
+        assert {"/nine", "/four"} <= set(tree.nodes)
+
+
 async def test_the_last_zxid_of_an_abandoned_leader_is_taken_back(autojump_clock: MockClock) -> None:
     """It logged what no quorum has, everybody was restarted, the others went on, and it comes last."""
     async with open_ensemble(MemoryNetwork()) as ensemble:

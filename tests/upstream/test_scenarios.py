@@ -285,6 +285,15 @@ ROWS: dict[int, Row] = {
         "a leader that cannot write its log leaves; the others elect and serve",
         CASES + "test_a_leader_that_cannot_write_its_log_leaves",
     ),
+    # Membership
+    56: row(
+        "an observer goes and comes back with the quorum; fed by a follower it keeps the order, its sessions go on",
+        ENSEMBLE + "test_an_observer_serves_and_does_not_vote",
+        "sim/test_observer_master.py::test_a_session_reads_its_own_writes_and_syncs",
+        "sim/test_observer_master.py::test_a_session_moves",
+        "sim/test_observer_master.py::test_a_session_outlives_whoever_is_lost",
+        "sim/test_observer_master.py::test_an_observer_without_any_master_comes_back_with_one",
+    ),
     # What clients see
     58: row(
         "multi and multi-read: results and errors of each part, and no watch of one that failed",
