@@ -235,10 +235,11 @@ class Following:
     async def _watch_master(self) -> None:
         """A master that says nothing for syncLimit is lost, though its link may stand (§15)."""
         while True:
-            silence_s = trio.current_time() - self._heard
-            if silence_s >= self._sync_limit_s:
-                raise RoleEnded(f"master {self._master} was silent for {silence_s:.1f} s")
-            await trio.sleep(self._sync_limit_s - silence_s)
+            # One sum decides both: what a subtraction leaves may be too little for the clock to go on by it.
+            give_up_at = self._heard + self._sync_limit_s
+            if trio.current_time() >= give_up_at:
+                raise RoleEnded(f"master {self._master} was silent for {trio.current_time() - self._heard:.1f} s")
+            await trio.sleep_until(give_up_at)
 
     def _send(self, packet: QuorumPacket) -> None:
         self._outbox.put(encode_packets([packet]))
