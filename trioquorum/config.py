@@ -29,8 +29,10 @@ STANDALONE_CLIENT: Final = Address("tcp", "127.0.0.1", 2181)
 _MAY_BE_ZERO: Final = frozenset(
     ("my_id", "config_version", "slow_flush_ms", "learner_connect_retry_ms", "learner_connect_limit_ticks")
     + ("observer_reconnect_delay_ms",)
-    + ("connections_per_ip_max", "connections_max")
+    + ("connections_per_ip_max", "connections_max", "observer_election_delay_ms")
 )
+_MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms",))
+"""Where -1 means that there is no such bound."""
 _MIN_TIMEOUT_TICKS: Final = 2
 _MAX_TIMEOUT_TICKS: Final = 20
 
@@ -80,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner_connect_retry_ms: int = 100
     learner_connect_limit_ticks: int = 0  # connectToLearnerMasterLimit
     observer_reconnect_delay_ms: int = 0  # observer.reconnectDelayMs: pause at random up to it when no master answered
+    leader_max_wait_for_epoch_ms: int = -1  # leader.maxTimeToWaitForEpoch, -1: voters may look as long as they like
+    observer_election_delay_ms: int = 200  # observer.election.DelayMs
 
 
 class ServerConfig(Settings, frozen=True, kw_only=True):
@@ -223,7 +227,7 @@ def check(config: ServerConfig, source: str) -> None:
     """
     for where, struct in (("", config), ("limits.", config.limits)):
         for name in struct.__struct_fields__:
-            value, least = getattr(struct, name), 0 if name in _MAY_BE_ZERO else 1
+            value, least = getattr(struct, name), -1 if name in _MAY_BE_OFF else 0 if name in _MAY_BE_ZERO else 1
             if type(value) is int and value < least:
                 raise ConfigError(f"{source}: {where}{name} is {value}; it must be at least {least}")
     if config.min_session_timeout_ms > config.max_session_timeout_ms:

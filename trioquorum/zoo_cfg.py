@@ -219,6 +219,8 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "fastleader.maxNotificationInterval": ("election_resend_ms_max", _integer),
     "observer.reconnectDelayMs": ("observer_reconnect_delay_ms", _integer),
     "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", _integer),
+    "leader.maxTimeToWaitForEpoch": ("leader_max_wait_for_epoch_ms", _integer),
+    "observer.election.DelayMs": ("observer_election_delay_ms", _integer),
 }
 _LIMITS: Final[Mapping[str, str]] = {
     "jute.maxbuffer": "client_frame_bytes_max",

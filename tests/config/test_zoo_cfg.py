@@ -109,6 +109,8 @@ nio.sessionlessCnxnTimeout=700
 observerMasterPort=2191
 observer.reconnectDelayMs=300
 observerMaster.sizeLimit=1000000
+leader.maxTimeToWaitForEpoch=800
+observer.election.DelayMs=0
 """
     )
     assert warnings == []
@@ -123,6 +125,7 @@ observerMaster.sizeLimit=1000000
     assert (server.slow_flush_ms, server.connect_timeout_ms) == (50, 3000)
     assert (server.learner_connect_limit_ticks, server.learner_connect_retry_ms) == (4, 20)
     assert (server.election_resend_ms_min, server.election_resend_ms_max) == (100, 6000)
+    assert (server.leader_max_wait_for_epoch_ms, server.observer_election_delay_ms) == (800, 0)
     limits = server.limits
     assert (limits.connections_per_ip_max, limits.connections_max) == (7, 70)
     assert (limits.client_requests_inflight_max, limits.client_frame_bytes_max) == (10, 2_000_000)
@@ -211,6 +214,7 @@ def test_keys_without_effect_are_named(load: Loader) -> None:
         ("group.1=1", "zoo.cfg: peer 2 has no group, others have; give every participant one or none"),
         ("maxSessionTimeout=1", "zoo.cfg: the smallest session timeout (4000 ms) is above the largest (1 ms)"),
         ("tickTime=0", "zoo.cfg: tick_time_ms is 0; it must be at least 1"),
+        ("leader.maxTimeToWaitForEpoch=-2", "zoo.cfg: leader_max_wait_for_epoch_ms is -2; it must be at least -1"),
         ("clientPort=none", "zoo.cfg:11: clientPort is 'none'; write a whole number"),
         ("=3", "zoo.cfg:11: has no key before the ="),
         ("a=\\u12", "zoo.cfg:11: \\u is not followed by four hexadecimal digits"),

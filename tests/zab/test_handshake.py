@@ -112,6 +112,17 @@ def test_the_same_peer_counts_once() -> None:
     assert agreement.propose_epoch(2, 0) is None
 
 
+def test_only_an_elector_that_looks_late_and_before_the_decision_is_a_deserter() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 0, electors=frozenset({1, 2}))
+    assert agreement.deserted(2, waited_ms=501, patience_ms=500)
+    assert not agreement.deserted(2, waited_ms=500, patience_ms=500)
+    assert not agreement.deserted(2, waited_ms=10**9, patience_ms=-1)
+    assert not agreement.deserted(3, waited_ms=501, patience_ms=500)
+    agreement.propose_epoch(1, 0)
+    agreement.propose_epoch(3, 0)
+    assert not agreement.deserted(2, waited_ms=501, patience_ms=500)
+
+
 @pytest.mark.parametrize("claimed", [-2, EPOCH_MAX, 1 << 31])
 def test_an_epoch_out_of_range_is_refused(claimed: int) -> None:
     agreement = EpochAgreement(1, config(1, 2), 0)

@@ -1,5 +1,7 @@
 """The leader's role: epoch agreement, synchronisation, broadcast (quorum-protocol §7), and the standalone peer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -35,7 +37,7 @@ class Leading:
         self.init_limit_s = config.init_limit_ticks * config.tick_time_ms / 1000
         self.history_limit_s = 10 * self.init_limit_s
         self.epoch = -1
-        self._agreement = EpochAgreement(config.my_id, self.config, peer.epochs.accepted)
+        self._agreement = EpochAgreement(config.my_id, self.config, peer.epochs.accepted, electors=peer.leading_votes())
         self._agreement.set_leader_summary(peer.epochs.current, peer.db.last_zxid)
         self._epoch_decided = trio.Event()
         self._epoch_known = trio.Event()
@@ -70,7 +72,8 @@ class Leading:
         my_id, accepted = peer.config.my_id, peer.epochs.accepted
         peer.events.emit(PhaseChanged(phase="discovery", epoch=accepted))
         self._propose_epoch(my_id, accepted)
-        await self._wait(self._epoch_decided, RoleEnded("no quorum came to agree on an epoch"))
+        with self._watching_electors():
+            await self._wait(self._epoch_decided, RoleEnded("no quorum came to agree on an epoch"))
         await peer.epochs.set_accepted(self.epoch)
         self._epoch_known.set()
         self._ack_epoch(my_id, peer.epochs.current, peer.db.last_zxid)
@@ -80,6 +83,28 @@ class Leading:
         machine = Leader(my_id, self.config, epoch=self.epoch)
         self.service = peer.leader_service(machine, self.epoch << 32, standalone=False)
         self._may_sync.set()
+
+    @contextmanager
+    def _watching_electors(self) -> Iterator[None]:
+        """Rule Q: give up as soon as a voter that elected us is heard looking, later than it may.
+
+        Raises:
+            RoleEnded: so it was.
+        """
+        began = trio.current_time()
+        patience_ms = self.peer.config.leader_max_wait_for_epoch_ms
+        deserters: list[int] = []
+        scope = trio.CancelScope()
+
+        def looks(sid: int) -> None:
+            if self._agreement.deserted(sid, (trio.current_time() - began) * 1000, patience_ms):
+                deserters.append(sid)
+                scope.cancel(reason="a voter deserted")
+
+        with self.peer.told_who_looks(looks), scope:
+            yield
+        if self.epoch < 0 and deserters:
+            raise RoleEnded(f"peer {deserters[0]} elected this leader, but looks for another one")
 
     def _propose_epoch(self, sid: int, accepted_epoch: int) -> None:
         epoch = self._agreement.propose_epoch(sid, accepted_epoch)

@@ -9,8 +9,8 @@
 """
 
 import random
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import msgspec
 import trio
@@ -187,7 +187,7 @@ class Peer:
                 reason = await self._one_role(elections, reason)
                 # A role that never came to serve may fail at once again: do not spin.
                 pause_s = 0.0 if self._established else min(max(2 * pause_s, PAUSE_FIRST_S), PAUSE_LONGEST_S)
-                await trio.sleep(pause_s)
+                await trio.sleep(pause_s + self._observers_delay_s())
 
     async def _one_role(self, elections: Elections, reason: str) -> str:
         """LOOKING, then the role the election gave; why it ended."""
@@ -208,6 +208,12 @@ class Peer:
             self.log.on_flushed = _ignore
             self.db.fast_forward()
         return ended
+
+    def _observers_delay_s(self) -> float:
+        """Observers that lost one leader must not all ask for the next in the same moment (§6)."""
+        if self._state != PeerState.OBSERVING.name.lower():
+            return 0.0
+        return self._rng.random() * self.config.observer_election_delay_ms / 1000
 
     async def _serve_nobody(self) -> None:
         """Tell clients that this peer does not serve, until a service takes the ports over."""
@@ -236,6 +242,20 @@ class Peer:
         self._unserved.cancel(reason="a service takes over")
         if self._elections is not None:
             self._elections.set_peer_epoch(epoch)
+
+    def leading_votes(self) -> frozenset[int]:
+        """Who elected this peer the leader it is now."""
+        return self._elections.leading_votes if self._elections is not None else frozenset()
+
+    @contextmanager
+    def told_who_looks(self, told: Callable[[int], None]) -> Iterator[None]:
+        """In this block ``told`` is called with every voter that looks for a leader, while this peer leads."""
+        assert self._elections is not None
+        self._elections.on_looking = told
+        try:
+            yield
+        finally:
+            self._elections.on_looking = None
 
     def leader_service(self, machine: Leader, first_zxid: int, *, standalone: bool) -> LeaderService:
         """The service of a new leader."""

@@ -18,13 +18,21 @@ EPOCH_MAX: Final = 0x7FFFFFFE
 class EpochAgreement:
     """One candidate leader's term, from election to a formed quorum. A new term needs a new object.
 
-    ``last_seen`` is a proposed configuration that is newer than ``config``, or the same.
+    ``last_seen`` is a proposed configuration that is newer than ``config``, or the same. ``electors`` are the voters
+    that elected this leader.
     """
 
     def __init__(
-        self, my_id: int, config: QuorumConfig, my_accepted_epoch: int, last_seen: QuorumConfig | None = None
+        self,
+        my_id: int,
+        config: QuorumConfig,
+        my_accepted_epoch: int,
+        last_seen: QuorumConfig | None = None,
+        *,
+        electors: frozenset[int] = frozenset(),
     ) -> None:
         self.epoch: int | None = None
+        self._electors = electors
         self._my_id = my_id
         self._config = config
         self._my_accepted_epoch = my_accepted_epoch
@@ -68,6 +76,13 @@ class EpochAgreement:
             )
             self.epoch = self._candidate
         return self.epoch
+
+    def deserted(self, sid: int, waited_ms: float, patience_ms: int) -> bool:
+        """Rule Q: ``sid`` looks for a leader, ``waited_ms`` after this one began to wait for a quorum.
+
+        Whether to give up: an elector that looks again that late will not come. Negative ``patience_ms``: never.
+        """
+        return self.epoch is None and sid in self._electors and 0 <= patience_ms < waited_ms
 
     def ack_epoch(self, sid: int, current_epoch: int, last_zxid: int) -> bool:
         """Rule A: ``sid`` promised to follow no older leader. Whether a quorum has.
