@@ -30,6 +30,7 @@ _MAY_BE_ZERO: Final = frozenset(
     ("my_id", "config_version", "slow_flush_ms", "learner_connect_retry_ms", "learner_connect_limit_ticks")
     + ("observer_reconnect_delay_ms",)
     + ("connections_per_ip_max", "connections_max", "observer_election_delay_ms")
+    + ("snapshot_syncs_max", "diff_syncs_max")
 )
 _MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms",))
 """Where -1 means that there is no such bound."""
@@ -84,6 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     observer_reconnect_delay_ms: int = 0  # observer.reconnectDelayMs: pause at random up to it when no master answered
     leader_max_wait_for_epoch_ms: int = -1  # leader.maxTimeToWaitForEpoch, -1: voters may look as long as they like
     observer_election_delay_ms: int = 200  # observer.election.DelayMs
+    snapshot_syncs_max: int = 10  # leader.maxConcurrentSnapSyncs; beyond it observers are sent away
+    diff_syncs_max: int = 100  # leader.maxConcurrentDiffSyncs
+    force_snapshot_sync: bool = False  # forceSnapshotSync
 
 
 class ServerConfig(Settings, frozen=True, kw_only=True):

@@ -221,6 +221,9 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", _integer),
     "leader.maxTimeToWaitForEpoch": ("leader_max_wait_for_epoch_ms", _integer),
     "observer.election.DelayMs": ("observer_election_delay_ms", _integer),
+    "leader.maxConcurrentSnapSyncs": ("snapshot_syncs_max", _integer),
+    "leader.maxConcurrentDiffSyncs": ("diff_syncs_max", _integer),
+    "forceSnapshotSync": ("force_snapshot_sync", _truth),
 }
 _LIMITS: Final[Mapping[str, str]] = {
     "jute.maxbuffer": "client_frame_bytes_max",

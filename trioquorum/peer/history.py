@@ -17,7 +17,14 @@ async def disk_records(db: Database, learner_zxid: int, size_factor: float) -> D
     return DiskRecords(await db.read_log(learner_zxid))
 
 
-def plan_history(db: Database, learner_zxid: int, disk: DiskRecords | None, epoch_zxid: int = 0) -> SyncPlan:
+def plan_history(
+    db: Database,
+    learner_zxid: int,
+    disk: DiskRecords | None,
+    epoch_zxid: int = 0,
+    *,
+    force_snapshot: bool = False,
+) -> SyncPlan:
     """How to bring a learner at ``learner_zxid`` up to now.
 
     ``epoch_zxid`` is where a follower's epoch begins. A learner that was synchronised there by the leader itself has
@@ -25,8 +32,8 @@ def plan_history(db: Database, learner_zxid: int, disk: DiskRecords | None, epoc
     """
     if db.last_zxid < learner_zxid == epoch_zxid:
         return SyncPlan(mode="DIFF", zxid=epoch_zxid, current=epoch_zxid)
-    return plan_sync(learner_zxid, _view(db), disk)
+    return plan_sync(learner_zxid, _view(db, force_snapshot=force_snapshot), disk)
 
 
-def _view(db: Database) -> SyncView:
-    return SyncView(last_processed=db.last_zxid, committed=db.committed_log.records())
+def _view(db: Database, *, force_snapshot: bool = False) -> SyncView:
+    return SyncView(last_processed=db.last_zxid, committed=db.committed_log.records(), force_snapshot=force_snapshot)

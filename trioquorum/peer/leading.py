@@ -17,6 +17,7 @@ from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets, encode_revalidate_reply
 from trioquorum.zab.handshake import EpochAgreement
 from trioquorum.zab.leader import Leader
+from trioquorum.zab.throttle import SyncThrottle
 
 if TYPE_CHECKING:
     from trioquorum.peer.run import Peer
@@ -39,6 +40,8 @@ class Leading:
         self.epoch = -1
         self._agreement = EpochAgreement(config.my_id, self.config, peer.epochs.accepted, electors=peer.leading_votes())
         self._agreement.set_leader_summary(peer.epochs.current, peer.db.last_zxid)
+        self._snapshot_syncs = SyncThrottle(config.snapshot_syncs_max)
+        self._diff_syncs = SyncThrottle(config.diff_syncs_max)
         self._epoch_decided = trio.Event()
         self._epoch_known = trio.Event()
         self._epoch_acked = trio.Event()
@@ -158,7 +161,8 @@ class Leading:
         db = self.peer.db
         disk = await disk_records(db, learner_zxid, self.peer.config.snapshot_size_factor)
         # From here to forward_to nothing waits: choosing and registering is one atomic step (§25, own traps).
-        plan = plan_history(db, learner_zxid, disk)
+        plan = plan_history(db, learner_zxid, disk, force_snapshot=self.peer.config.force_snapshot_sync)
+        handler.begin_sync(self._snapshot_syncs if plan.mode == "SNAP" else self._diff_syncs, plan)
         self.service.forward_to(
             handler.sid, handler.outbox, participant=handler.participant, last_seen_zxid=plan.current
         )

@@ -31,6 +31,7 @@ from trioquorum.wire.quorum import (
 )
 from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.sync_plan import SyncPlan
+from trioquorum.zab.throttle import SyncThrottle
 
 if TYPE_CHECKING:
     from trioquorum.peer.learner_port import LearnerPort
@@ -102,6 +103,7 @@ class LearnerHandler:
         # Sessions keep their owner longer than this handler lives, so it is not the handler itself.
         self.owner = object()
         self._history_sent = False
+        self._throttle: SyncThrottle | None = None  # while this learner is being brought up to date
         self._reason = "the role ended"
         self._scope = trio.CancelScope()
 
@@ -117,6 +119,7 @@ class LearnerHandler:
             await self._link.aclose()
 
     def _leave(self) -> None:
+        self._end_sync()
         events = self._master.peer.events
         self._master.port.introduced(self)
         if self._known:
@@ -155,6 +158,7 @@ class LearnerHandler:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.outbox.send_to, self._link, name=f"send to learner {self.sid}")
             ack = await self._expect(PacketType.ACK)
+            self._end_sync()
             await master.new_leader_acked(self, ack.zxid)
             self.synced = True
             master.peer.events.emit(LearnerSynced(learner=self.sid, observer=not self.participant))
@@ -218,6 +222,21 @@ class LearnerHandler:
                 await self._send_plan(plan)
             return
         raise LinkClosed("the history was not taken in time")
+
+    def begin_sync(self, throttle: SyncThrottle, plan: SyncPlan) -> None:
+        """Take a place among the synchronisations under way until the learner has acknowledged its history (§8.6).
+
+        Raises:
+            LinkClosed: there is none; the learner comes back.
+        """
+        if not throttle.begin(essential=self.participant):
+            raise LinkClosed(f"{throttle.under_way} other learners are being brought up to date ({plan.mode})")
+        self._throttle = throttle
+
+    def _end_sync(self) -> None:
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.end()
 
     async def _send_plan(self, plan: SyncPlan) -> None:
         packets = [QuorumPacket(PacketType[plan.mode], plan.zxid)]
