@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slow_flush_ms: int = 1000  # fsync.warningthresholdms
     log_preallocate_bytes: int = 64 << 20
     snapshot_size_factor: float = 0.33
+    trust_empty_data: bool = True  # db.autocreate; without it a new voter needs the file initialize in its log folder
+    trust_missing_snapshot: bool = False  # snapshot.trust.empty: a log without any snapshot is the whole history
     purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval
 
     election_settle_ms: int = 200

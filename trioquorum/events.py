@@ -197,6 +197,12 @@ class DatabaseLoaded(Event, frozen=True, tag="database_loaded"):
     duration_ms: int
 
 
+class DataUntrusted(Event, frozen=True, tag="data_untrusted"):
+    """The data directory is empty and nobody vouched that it is new: the peer waits for a leader and cannot vote."""
+
+    level: ClassVar[str] = "warning"
+
+
 class TornTailCut(Event, frozen=True, tag="torn_tail_cut"):
     """The last log ended in a half-written record, as a crash leaves it; it was cut off."""
 

@@ -213,6 +213,8 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "fsync.warningthresholdms": ("slow_flush_ms", _integer),
     "preAllocSize": ("log_preallocate_bytes", _kibibytes),
     "snapshotSizeFactor": ("snapshot_size_factor", _number),
+    "db.autocreate": ("trust_empty_data", _truth),
+    "snapshot.trust.empty": ("trust_missing_snapshot", _truth),
     "autopurge.purgeInterval": ("purge_enabled", _purges),
     "cnxTimeout": ("connect_timeout_ms", _integer),
     "fastleader.minNotificationInterval": ("election_resend_ms_min", _integer),

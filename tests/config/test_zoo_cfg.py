@@ -114,6 +114,8 @@ observer.election.DelayMs=0
 leader.maxConcurrentSnapSyncs=2
 leader.maxConcurrentDiffSyncs=0
 forceSnapshotSync=true
+db.autocreate=false
+snapshot.trust.empty=true
 """
     )
     assert warnings == []
@@ -130,6 +132,7 @@ forceSnapshotSync=true
     assert (server.election_resend_ms_min, server.election_resend_ms_max) == (100, 6000)
     assert (server.leader_max_wait_for_epoch_ms, server.observer_election_delay_ms) == (800, 0)
     assert (server.snapshot_syncs_max, server.diff_syncs_max, server.force_snapshot_sync) == (2, 0, True)
+    assert (server.trust_empty_data, server.trust_missing_snapshot) == (False, True)
     limits = server.limits
     assert (limits.connections_per_ip_max, limits.connections_max) == (7, 70)
     assert (limits.client_requests_inflight_max, limits.client_frame_bytes_max) == (10, 2_000_000)

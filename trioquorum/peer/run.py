@@ -35,6 +35,7 @@ from trioquorum.server.four_letter import Answerer, settings_text
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import Disk, RealDisk
 from trioquorum.storage.epochs import Epochs
+from trioquorum.storage.trust import Trust, hand_in_marker
 from trioquorum.transport import Address, Transports
 from trioquorum.tree.sessions import SessionIds
 from trioquorum.wire.election import PeerState
@@ -89,7 +90,10 @@ async def serve(
             bind_client_ports(config.client_addresses, around.transports, answerer, config.limits, events)
         )
         snapshots, logs = around.disks or open_disks(config, stack)
-        db = await Database.load(snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms)
+        trust = Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot)
+        db = await Database.load(
+            snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms, trust=trust
+        )
         epochs = await Epochs.load(snapshots, db.last_zxid)
         if around.on_database is not None:
             around.on_database(db)
@@ -196,7 +200,7 @@ class Peer:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve_nobody)
-                state, vote = await elections.look(zxid=self.db.last_zxid, peer_epoch=self.epochs.current)
+                state, vote = await elections.look(zxid=self.db.vote_zxid, peer_epoch=self.epochs.current)
                 self._become(state.name.lower(), f"peer {vote.leader} was elected")
                 await self._role(state, vote).run()
         except* (RoleEnded, LinkClosed, PeerProtocolError) as group:
@@ -307,6 +311,7 @@ def open_disks(config: ServerConfig, stack: AsyncExitStack) -> tuple[Disk, Disk]
     for folder in dict.fromkeys((config.data_dir / DATA_FOLDER, config.data_log_dir / DATA_FOLDER)):
         disk = RealDisk(folder, force_sync=config.force_sync, preallocate_bytes=config.log_preallocate_bytes)
         disks.append(stack.enter_context(disk))
+    hand_in_marker(config.data_log_dir, config.data_log_dir / DATA_FOLDER)
     return disks[0], disks[-1]
 
 

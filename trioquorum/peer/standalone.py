@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trioquorum.errors import RoleEnded
+from trioquorum.errors import RoleEnded, StorageError
 from trioquorum.events import Established
+from trioquorum.storage.trust import MARKER
 from trioquorum.zab.leader import Leader
 from trioquorum.zab.quorum import Member, QuorumConfig
 
@@ -14,7 +15,16 @@ if TYPE_CHECKING:
 
 
 async def lead_alone(peer: "Peer") -> None:
-    """Serve until cancelled."""
+    """Serve until cancelled.
+
+    Raises:
+        StorageError: there is no data, and nobody vouched that there never was any.
+    """
+    if peer.db.vote_zxid < 0:
+        raise StorageError(
+            f"the data directory is empty and db.autocreate is off; if it is a new one, create the file {MARKER} in "
+            f"{peer.config.data_log_dir}, otherwise restore the data"
+        )
     my_id = peer.config.my_id
     alone = QuorumConfig([Member(my_id, "memory://nowhere", "memory://nowhere")])
     machine = Leader(my_id, alone, epoch=peer.db.last_zxid >> 32)

@@ -7,7 +7,7 @@ from typing import Final, Self
 import trio
 
 from trioquorum.errors import CorruptLog, CorruptSnapshot, PeerProtocolError, RoleEnded, StorageError
-from trioquorum.events import DatabaseLoaded, DigestMismatch, Events, LogUnusable
+from trioquorum.events import DatabaseLoaded, DataUntrusted, DigestMismatch, Events, LogUnusable
 from trioquorum.invariants import invariant
 from trioquorum.limits import Limits
 from trioquorum.storage import retention, snapshots
@@ -16,6 +16,7 @@ from trioquorum.storage.log_reader import COUNTER_MASK, Record
 from trioquorum.storage.log_writer import LogWriter
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
+from trioquorum.storage.trust import MARKER, Trust
 from trioquorum.storage.txn_log import TxnLog
 from trioquorum.tree.apply import Applied
 from trioquorum.tree.digest import VERSION, WRAP
@@ -73,13 +74,24 @@ class Database:
         self._digest: SnapshotDigest | None = None
         self._exact = True
         self._needs_snapshot = False
+        self._trusted = True
         self._files = trio.Lock()
 
     @classmethod
-    async def load(cls, disk: Disk, log_disk: Disk, limits: Limits, events: Events, *, slow_flush_ms: int) -> Self:
+    async def load(
+        cls,
+        disk: Disk,
+        log_disk: Disk,
+        limits: Limits,
+        events: Events,
+        *,
+        slow_flush_ms: int,
+        trust: Trust = Trust(),  # noqa: B008  (frozen)
+    ) -> Self:
         """Read snapshot and log (disk-format §5) of the directories of snapshots and of logs, which may be one.
 
-        An empty directory is an empty database, and gets a snapshot that says so. ``slow_flush_ms``: see LogWriter.
+        An empty directory that may be trusted is an empty database, and gets a snapshot that says so; one that may
+        not leaves ``vote_zxid`` at −1. ``slow_flush_ms``: see LogWriter.
 
         Raises:
             StorageError: the data is damaged or incomplete. Nothing was changed but a torn tail cut off.
@@ -90,17 +102,26 @@ class Database:
         await snapshots.remove_unfinished(disk)
         txn_log = TxnLog(log_disk, events)
         await txn_log.recover()
+        marked = MARKER in await log_disk.list()
         db = cls(disk, txn_log, LogWriter(txn_log, limits, events, slow_flush_ms), limits, events)
         loaded = await snapshots.load_newest(disk, events)
         if loaded is not None:
             await db._replay(loaded)
+        elif txn_log.last_zxid and trust.no_snapshot:
+            await db._replay(snapshots.Loaded(tree=DataTree(), zxid=0, digest=None, skipped=set()))
+            await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
         elif txn_log.last_zxid:
             raise StorageError(
                 "there is a log but no snapshot, so the beginning of the data is lost; restore the snapshots, or "
                 f"{_START_AFRESH}"
             )
-        else:
+        elif marked or trust.empty:
             await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
+        else:
+            db._trusted, db._needs_snapshot = False, True
+            events.emit(DataUntrusted())
+        if marked:
+            await log_disk.remove(MARKER)
         return db
 
     async def _replay(self, loaded: snapshots.Loaded) -> None:
@@ -150,6 +171,11 @@ class Database:
     def last_zxid(self) -> int:
         """The last applied transaction, or (epoch, 0) of a term that had none yet."""
         return self.tree.last_zxid
+
+    @property
+    def vote_zxid(self) -> int:
+        """What to vote with: ``last_zxid``, or −1 while the database is empty because perhaps its files were lost."""
+        return self.last_zxid if self._trusted else -1
 
     @property
     def joinable_zxid(self) -> int:
@@ -282,6 +308,7 @@ class Database:
             self.committed_log.clear()
             self._unapplied.clear()
             self._needs_snapshot = False
+            self._trusted = True
 
     async def log_sizes(self, zxid: int) -> tuple[int, int]:
         """Bytes of log from the file that may hold ``zxid`` on, and of the newest snapshot."""

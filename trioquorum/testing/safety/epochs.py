@@ -34,7 +34,9 @@ class EpochsOnDisk:
         elif isinstance(event, RoundStarted) and event.leader == peer:
             logged, current = self._sight.logged(peer), self._sight.current(peer)
             invariant(
-                self._sight.holds(peer, event.zxid) and event.zxid >= logged and event.peer_epoch == current,
+                self._sight.holds(peer, event.zxid)
+                and (event.zxid >= logged or event.zxid == -1)  # it may not vote
+                and event.peer_epoch == current,
                 "a vote says what the disk holds",
                 peer=peer,
                 vote=event.zxid,
