@@ -243,6 +243,8 @@ def check(config: ServerConfig, source: str) -> None:
         )
     if config.election_resend_ms_min > config.election_resend_ms_max:
         raise ConfigError(f"{source}: election_resend_ms_min is above election_resend_ms_max; swap them")
+    if config.limits.epoch_txns_max > Limits().epoch_txns_max:
+        raise ConfigError(f"{source}: limits.epoch_txns_max is above {Limits().epoch_txns_max}; lower it")
     if config.snapshot_size_factor > 1:
         raise ConfigError(f"{source}: snapshot_size_factor is {config.snapshot_size_factor}; it must be at most 1")
     unknown = config.four_letter_words - FOUR_LETTER_WORDS

@@ -26,6 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     observer_master_bytes_max: int = 32 << 20  # observerMaster.sizeLimit: commits kept for observers that catch up
     snapshot_chunk_bytes: int = 256 << 10
 
+    epoch_txns_max: int = 0xFFFFFFFE  # then a leader begins a new epoch: the counter is half of a zxid (ZOOKEEPER-1277)
     committed_log_txns_max: int = 500  # commitLogCount
     log_batch_bytes_max: int = 8 << 20  # one append of the log writer
     log_queue_bytes_max: int = 64 << 20  # waiting for the log writer; beyond it ``wait_room`` waits

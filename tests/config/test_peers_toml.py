@@ -159,6 +159,11 @@ def test_settings_must_fit_together(tmp_path: Path, line: str, message: str) -> 
     assert message in refusal(tmp_path, THREE.replace("[ensemble]", f"[ensemble]\n{line}"))
 
 
+def test_an_epoch_has_no_more_transactions_than_ids(tmp_path: Path) -> None:
+    text = THREE.replace("snap_count = 7", "epoch_txns_max = 4294967295")
+    assert refusal(tmp_path, text) == "peers.toml: limits.epoch_txns_max is above 4294967294; lower it"
+
+
 def test_an_ensemble_needs_a_participant(tmp_path: Path) -> None:
     only_observer = THREE[: THREE.index("[[peer]]\nid = 1")]
     assert "no peer is a participant" in refusal(tmp_path, only_observer, my_id=3)

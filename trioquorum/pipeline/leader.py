@@ -16,9 +16,7 @@ from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import PacketType, QuorumPacket
 from trioquorum.wire.txn import Txn
-from trioquorum.zab.leader import Leader, Proposal
-
-COUNTER_MAX = 0xFFFFFFFF
+from trioquorum.zab.leader import COUNTER_MASK, Leader, Proposal
 
 
 class LeaderService(Service):
@@ -51,7 +49,7 @@ class LeaderService(Service):
     @property
     def exhausted(self) -> bool:
         """Whether this epoch's counter is used up; only a new epoch has zxids again."""
-        return self.last_proposed & COUNTER_MAX >= COUNTER_MAX - 1
+        return self.last_proposed & COUNTER_MASK >= self.terms.limits.epoch_txns_max
 
     def _now_ms(self) -> int:
         return int(self.terms.clock() * 1000)

@@ -41,6 +41,8 @@ class History:
         match event:
             case Established(role="leader", epoch=epoch) if db is not None:
                 self._new_leader(peer, db, epoch)
+            case Established(role="standalone") if db is not None:
+                self._compare(peer, db)
             case Established(epoch=epoch, leader=leader, master=master) if db is not None:
                 found = self.leaders.get(epoch)
                 # An observer that a follower feeds may have heard of the next leader before that follower has.

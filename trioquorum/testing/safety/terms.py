@@ -82,6 +82,9 @@ class Terms:
                 self.check_promised(epoch, peer)
                 self.check_synced(epoch, peer)
                 self.of(epoch, peer).established = True
+            case Established(role="standalone", epoch=epoch, zxid=zxid):
+                self.of(epoch, peer).established = True
+                self.proposed[epoch] = zxid
             case Proposed(first_zxid=first, last_zxid=last):
                 self._propose(peer, first, last)
 
