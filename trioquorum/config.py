@@ -86,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner_connect_limit_ticks: int = 0  # connectToLearnerMasterLimit
     observer_reconnect_delay_ms: int = 0  # observer.reconnectDelayMs: pause at random up to it when no master answered
     leader_max_wait_for_epoch_ms: int = -1  # leader.maxTimeToWaitForEpoch, -1: voters may look as long as they like
+    oracle_path: str = ""  # oraclePath: who of two voters may lead alone; empty: nobody
     observer_election_delay_ms: int = 200  # observer.election.DelayMs
     snapshot_syncs_max: int = 10  # leader.maxConcurrentSnapSyncs; beyond it observers are sent away
     diff_syncs_max: int = 100  # leader.maxConcurrentDiffSyncs

@@ -142,6 +142,10 @@ def _read(path: Path) -> dict[str, Entry]:
 # -- Values ------------------------------------------------------------------------------------------------------------
 
 
+def _text(entry: Entry) -> str:
+    return entry.value
+
+
 def _integer(entry: Entry) -> int:
     try:
         return int(entry.value)
@@ -222,6 +226,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "observer.reconnectDelayMs": ("observer_reconnect_delay_ms", _integer),
     "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", _integer),
     "leader.maxTimeToWaitForEpoch": ("leader_max_wait_for_epoch_ms", _integer),
+    "oraclePath": ("oracle_path", _text),
     "observer.election.DelayMs": ("observer_election_delay_ms", _integer),
     "leader.maxConcurrentSnapSyncs": ("snapshot_syncs_max", _integer),
     "leader.maxConcurrentDiffSyncs": ("diff_syncs_max", _integer),

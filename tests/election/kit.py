@@ -15,7 +15,8 @@ from trioquorum.peer.electing import Elections
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.transport import Address, Link, Listener, Transports
 from trioquorum.wire.election import Notification, PeerState
-from trioquorum.zab.election import Election, Vote
+from trioquorum.zab.ballots import Vote
+from trioquorum.zab.election import Election
 from trioquorum.zab.quorum import QuorumConfig
 from trioquorum_transports.memory import MemoryNetwork
 

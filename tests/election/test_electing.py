@@ -25,7 +25,8 @@ from trioquorum.wire.election import (
     encode_hello,
     encode_notification,
 )
-from trioquorum.zab.election import Election, Vote
+from trioquorum.zab.ballots import Vote
+from trioquorum.zab.election import Election
 from trioquorum_transports.tcp import TcpTransport
 
 SETTLE_S = 0.2

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.election.world import World, members
 from trioquorum.wire.election import PeerState
-from trioquorum.zab.election import Settle
+from trioquorum.zab.ballots import Settle
 from trioquorum.zab.quorum import QuorumConfig
 
 

@@ -8,13 +8,13 @@ from tests.election.world import World, members
 from tests.scripts.runner import Command, run_script, scripts
 from trioquorum.events import RoundStarted, VoteChanged, VoteHeard
 from trioquorum.wire.election import Notification, PeerState
-from trioquorum.zab.election import (
+from trioquorum.zab.ballots import (
     NO_VOTE,
+    AskOracle,
     ConfigHeard,
     ConnectAll,
     Done,
     Effect,
-    Election,
     Observe,
     ReportLooking,
     Send,
@@ -23,6 +23,7 @@ from trioquorum.zab.election import (
     Vote,
     Wait,
 )
+from trioquorum.zab.election import Election
 from trioquorum.zab.quorum import QuorumConfig
 
 
@@ -66,6 +67,14 @@ class Stage:
         (sid,) = numbers(command.words[0])
         newer = QuorumConfig(members(numbers(command.options["last_seen"])), int(command.options["version"], 16))
         self.world.machines.setdefault(sid, Election(sid, self.world.config)).set_configs(self.world.config, newer)
+
+    def do_oracle(self, command: Command) -> None:
+        """oracle 1: asks | oracle 1 yes: it may lead alone | oracle 1 no"""
+        (sid,) = numbers(command.words[0])
+        if len(command.words) == 1:
+            self.world.machines[sid] = Election(sid, self.world.config, oracle=True)
+        else:
+            self.world.answer_oracle(sid, lead=command.words[1] == "yes")
 
     def do_look(self, command: Command) -> None:
         for sid in numbers(command.words[0]):
@@ -168,6 +177,8 @@ class Stage:
                 return f"settle {ms} ms"
             case ConnectAll():
                 return "connect all"
+            case AskOracle():
+                return "ask the oracle"
             case ReportLooking(sid):
                 return f"report that {sid} looks"
             case ConfigHeard(sid, version, _):

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from trioquorum.wire.election import Notification, PeerState
-from trioquorum.zab.election import ConnectAll, Done, Effect, Election, Send, SendAll, Settle, Wait
+from trioquorum.zab.ballots import ConnectAll, Done, Effect, Send, SendAll, Settle, Wait
+from trioquorum.zab.election import Election
 from trioquorum.zab.quorum import Member, QuorumConfig
 
 
@@ -83,6 +84,9 @@ class World:
             self._perform(sid, machine.settle_over())
         else:
             self._perform(sid, machine.silence(queue_idle))
+
+    def answer_oracle(self, sid: int, *, lead: bool) -> None:
+        self._perform(sid, self.machines[sid].oracle_says(lead=lead))
 
     def looking(self) -> list[int]:
         return [sid for sid, machine in sorted(self.machines.items()) if machine.state is PeerState.LOOKING]

@@ -34,6 +34,8 @@ class Disk:
 
 
 class Peer:
+    may_lead_alone = False
+
     def __init__(self, configs: tuple[QuorumConfig, ...]) -> None:
         self.disk = Disk()
         self.configs = configs

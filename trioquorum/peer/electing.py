@@ -1,18 +1,18 @@
 """The election machine on Trio: its timer, its links, its facts (quorum-protocol §5)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
 from trioquorum.events import Elected, Events
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.wire.election import PeerState
-from trioquorum.zab.election import (
+from trioquorum.zab.ballots import (
+    AskOracle,
     ConfigHeard,
     ConnectAll,
     Done,
     Effect,
-    Election,
     Observe,
     ReportLooking,
     Send,
@@ -21,6 +21,7 @@ from trioquorum.zab.election import (
     Vote,
     Wait,
 )
+from trioquorum.zab.election import Election
 
 
 class Elections:
@@ -28,9 +29,16 @@ class Elections:
 
     ``on_looking`` is called with each voter that looks for a leader while we lead (rule Q, §7.1). ``on_newer_config``
     is called with the text of each configuration newer than ours that is heard of while we look (§5.1.2).
+    ``lets_lead_alone`` answers ``AskOracle``.
     """
 
-    def __init__(self, election: Election, mesh: ElectionMesh, events: Events) -> None:
+    def __init__(
+        self,
+        election: Election,
+        mesh: ElectionMesh,
+        events: Events,
+        lets_lead_alone: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self.on_looking: Callable[[int], None] | None = None
         self.on_newer_config: Callable[[str], None] | None = None
         self._election = election
@@ -39,6 +47,8 @@ class Elections:
         self._done: Done | None = None
         self._due = 0.0
         self._settling = False
+        self._lets_lead_alone = lets_lead_alone
+        self._asked = False
         self._woken = trio.Event()
 
     @property
@@ -61,11 +71,17 @@ class Elections:
         """
         started_at = trio.current_time()
         self._done = None
+        self._asked = False
         try:
             self._perform(self._election.look(zxid, peer_epoch))
             await trio.lowlevel.checkpoint()
             while self._done is None:
-                await self._wait_for_timer()
+                if self._asked and self._lets_lead_alone is not None:
+                    self._asked = False
+                    lead = await self._lets_lead_alone()
+                    self._perform(self._election.oracle_says(lead=lead))
+                else:
+                    await self._wait_for_timer()
         finally:
             if self._done is None:
                 self._election.abandon()
@@ -121,6 +137,9 @@ class Elections:
                     self._set_timer(ms, settling=True)
                 case Done():
                     self._done = effect
+                    self._woken.set()
+                case AskOracle():
+                    self._asked = True
                     self._woken.set()
                 case ReportLooking(sid):
                     if self.on_looking is not None:

@@ -11,6 +11,7 @@ from trioquorum.events import Established, PhaseChanged
 from trioquorum.peer.history import disk_records, plan_history
 from trioquorum.peer.learner_handler import LearnerHandler
 from trioquorum.peer.learner_port import LearnerPort, listen
+from trioquorum.peer.oracle import Oracle
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.transport import Address
 from trioquorum.tree.prep import WriteRequest
@@ -48,6 +49,7 @@ class Leading:
         self._may_sync = trio.Event()
         self._formed = trio.Event()
         self._serving = trio.Event()
+        self._alone = trio.Event()
 
     async def run(self) -> None:
         """Lead until the quorum is lost or the role is cancelled.
@@ -62,6 +64,8 @@ class Leading:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.port.accept, listener, name="learner master")
+                if self.peer.oracle is not None and self.config.oracle_may_decide:
+                    nursery.start_soon(self._consult, self.peer.oracle, name="oracle")
                 await self._discover()
                 await self._synchronise()
                 await self._broadcast()
@@ -168,13 +172,49 @@ class Leading:
         )
         await handler.send_history(plan, learner_zxid)
 
+    # One of two voters (§20.3)
+
+    async def _consult(self, oracle: Oracle) -> None:
+        """Ask whether to go on without the other voter: while it does not come, then whenever it is not there."""
+        peer, my_id = self.peer, self.peer.config.my_id
+        while not self._serving.is_set():
+            await trio.sleep(peer.config.tick_time_ms / 2000)
+            if any(handler.participant for handler in self.port.handlers.values()):
+                continue
+            self._agreement.alone = await oracle.lets_lead_alone()
+            if not self._epoch_decided.is_set():
+                self._propose_epoch(my_id, peer.epochs.accepted)
+            elif self._may_sync.is_set():
+                self._ack_new_leader(my_id, self.epoch << 32)
+            elif self._epoch_known.is_set():
+                self._ack_epoch(my_id, peer.epochs.current, peer.db.last_zxid)
+        while True:
+            await self._alone.wait()
+            self._alone = trio.Event()
+            if self.service.lacks_acks and await oracle.lets_lead_alone() and self.service.lacks_acks:
+                self.service.commit_alone()
+
+    def _logged(self, zxid: int) -> None:
+        self.service.logged(zxid)
+        self._alone.set()
+
+    async def _goes_on_alone(self) -> bool:
+        """Whether this leader may stay without a follower, and what waited for one is committed."""
+        oracle, service = self.peer.oracle, self.service
+        await trio.lowlevel.checkpoint()
+        if oracle is None or not service.machine.oracle_may_decide or not await oracle.lets_lead_alone():
+            return False
+        if not service.followers:
+            service.commit_alone()
+        return True
+
     # Broadcast (§7.3, §7.4)
 
     async def _broadcast(self) -> None:
         peer = self.peer
         zxid = self.epoch << 32
         peer.db.begin_epoch(zxid)
-        peer.log.on_flushed = self.service.logged
+        peer.log.on_flushed = self._logged
         peer.established(self.epoch)
         peer.events.emit(PhaseChanged(phase="broadcast", epoch=self.epoch))
         peer.events.emit(Established(role="leader", leader=peer.config.my_id, epoch=self.epoch, zxid=zxid))
@@ -204,7 +244,7 @@ class Leading:
                     handler.give_up(f"did not acknowledge a proposal for {sync_limit} ticks")
                 elif handler.synced and handler.participant:
                     alive.add(handler.sid)
-            if not machine.keeps_quorum(alive):
+            if not machine.keeps_quorum(alive) and not await self._goes_on_alone():
                 raise RoleEnded(f"only {sorted(alive)} follow, that is no quorum")
             if self.service.exhausted:
                 raise RoleEnded(f"epoch {self.epoch} has no transaction ids left")
@@ -235,3 +275,4 @@ class Leading:
     def forget(self, sid: int) -> None:
         """A learner has no link any more."""
         self.service.forget(sid)
+        self._alone.set()

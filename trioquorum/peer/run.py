@@ -11,6 +11,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import msgspec
 import trio
@@ -25,6 +26,7 @@ from trioquorum.peer.keeping import Keeper
 from trioquorum.peer.leading import Leading
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.peer.masters import Masters
+from trioquorum.peer.oracle import Ask, Oracle, file_oracle
 from trioquorum.peer.standalone import lead_alone
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService, SendPackets
@@ -39,7 +41,8 @@ from trioquorum.storage.trust import Trust, hand_in_marker
 from trioquorum.transport import Address, Transports
 from trioquorum.tree.sessions import SessionIds
 from trioquorum.wire.election import PeerState
-from trioquorum.zab.election import Election, Vote
+from trioquorum.zab.ballots import Vote
+from trioquorum.zab.election import Election
 from trioquorum.zab.leader import Leader
 
 DATA_FOLDER = "version-2"
@@ -52,6 +55,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
 
     ``disks`` are the folder of snapshots and epochs and the folder of logs (they may be the same); without them the
     real folders of the configuration are used. ``on_database`` is handed the database once it is loaded, to look at.
+    ``oracle`` answers for ``oracle_path``; without it the file is read.
     """
 
     transports: Transports = msgspec.field(default_factory=Transports)
@@ -59,6 +63,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     wall_ms: Callable[[], int] = wall_clock_ms
     disks: tuple[Disk, Disk] | None = None
     on_database: Callable[[Database], object] | None = None
+    oracle: Ask | None = None
 
 
 async def serve(
@@ -147,6 +152,9 @@ class Peer:
             wall_ms=around.wall_ms,
         )
         self.masters = Masters(config, around.rng)
+        self.oracle: Oracle | None = None
+        if config.oracle_path:
+            self.oracle = Oracle(around.oracle or file_oracle(Path(config.oracle_path)))
         self._rng = around.rng
         self._ports = ports
         self._state = "starting"
@@ -179,8 +187,10 @@ class Peer:
             settle_ms=self.config.election_settle_ms,
             resend_ms_min=self.config.election_resend_ms_min,
             resend_ms_max=self.config.election_resend_ms_max,
+            oracle=self.oracle is not None,
         )
-        self._elections = elections = Elections(machine, mesh, self.events)
+        asks = self.oracle.lets_lead_alone if self.oracle is not None else None
+        self._elections = elections = Elections(machine, mesh, self.events, asks)
         async with trio.open_nursery() as nursery:
             await nursery.start(mesh.run)
             await nursery.start(elections.run)

@@ -104,7 +104,19 @@ class LeaderService(Service):
 
     def ack(self, sid: int, zxid: int) -> None:
         """A peer's log holds everything up to ``zxid``; commit what a quorum now has."""
-        committed = self.machine.ack(sid, zxid)
+        self._committed(self.machine.ack(sid, zxid))
+
+    @property
+    def lacks_acks(self) -> bool:
+        """Whether something is proposed and no follower is there to acknowledge it."""
+        return bool(self.machine.outstanding) and not self.followers
+
+    def commit_alone(self) -> None:
+        """An oracle lets this leader lead without the other voter: its own log is the quorum (§20.3)."""
+        self._committed(self.machine.commit_alone())
+        self.flush()
+
+    def _committed(self, committed: list[Proposal]) -> None:
         if committed:
             self.now = self.terms.clock()
             self._announce_with_syncs(committed)

@@ -10,6 +10,7 @@ import trio
 from trioquorum.config import ServerConfig
 from trioquorum.errors import DiskFailed
 from trioquorum.events import Established, Event, Events, PeerStarted, StateChanged
+from trioquorum.peer.oracle import Ask
 from trioquorum.peer.run import Surroundings, serve
 from trioquorum.storage.database import Database
 from trioquorum.storage.memory_disk import MemoryDisk
@@ -34,6 +35,7 @@ class MemoryPeer:
         self.config = config
         self.disk = disk
         self.configs = (config.quorum_config(),)
+        self.oracle: Ask | None = None
         self.running = False
         self.state = DOWN
         self.established: Established | None = None
@@ -43,6 +45,11 @@ class MemoryPeer:
         self._lives = 0
         self._life: Life | None = None
         self._database: Database | None = None
+
+    @property
+    def may_lead_alone(self) -> bool:
+        """Whether it has an oracle."""
+        return self.oracle is not None
 
     @property
     def loaded(self) -> bool:
@@ -120,6 +127,7 @@ class MemoryPeer:
             wall_ms=partial(self._wall_ms, life.number),
             disks=(life.disk, life.disk),
             on_database=self._loaded,
+            oracle=self.oracle,
         )
 
     def note(self, event: Event) -> None:

@@ -11,109 +11,37 @@ and non-voters that asked while we were looking are told the result too.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
-from trioquorum.events import Event, RoundStarted, VoteChanged, VoteHeard
+from trioquorum.events import RoundStarted, VoteChanged, VoteHeard
 from trioquorum.invariants import invariant
 from trioquorum.wire.election import Notification, PeerState
+from trioquorum.zab.ballots import (
+    NO_VOTE,
+    UNTRUSTED_ZXID,
+    AskOracle,
+    ConfigHeard,
+    ConnectAll,
+    Done,
+    Effect,
+    Observe,
+    ReportLooking,
+    Send,
+    SendAll,
+    Settle,
+    Vote,
+    Wait,
+)
 from trioquorum.zab.quorum import QuorumConfig
-
-NO_VOTE: Final = -(1 << 63)
-"""Leader, zxid and epoch in the vote of a peer that is no voter."""
-
-UNTRUSTED_ZXID: Final = -1
-"""Last zxid of an empty database that nobody vouched for: such a peer neither votes nor counts votes."""
-
-
-class Vote(msgspec.Struct, frozen=True, gc=False):
-    """Who should lead, as cast by a peer in ``state``; ``version`` is that of the notification it came in."""
-
-    leader: int
-    zxid: int
-    round: int
-    peer_epoch: int
-    state: PeerState = PeerState.LOOKING
-    version: int = 0
-
-    def agrees(self, other: "Vote") -> bool:
-        """Whether both count for the same outcome (§5.2.9)."""
-        if self.leader != other.leader:
-            return False
-        if PeerState.LOOKING in (self.state, other.state):
-            mine, theirs = (self.zxid, self.round, self.peer_epoch), (other.zxid, other.round, other.peer_epoch)
-            return mine == theirs
-        # Settled peers met their leader at different zxids and rounds, so those fields say nothing (ZOOKEEPER-1732).
-        return self.peer_epoch == other.peer_epoch or (self.version == 0) != (other.version == 0)
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Send to one peer."""
-
-    sid: int
-    note: Notification
-
-
-class SendAll(msgspec.Struct, frozen=True):
-    """Send to each of ``sids``, never ourselves."""
-
-    sids: tuple[int, ...]
-    note: Notification
-
-
-class ConnectAll(msgspec.Struct, frozen=True):
-    """Nothing gets through to anybody: dial every peer without a link now."""
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """Set the timer: ``silence`` is due then."""
-
-    ms: int
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """Set the timer: ``settle_over`` is due then."""
-
-    ms: int
-
-
-class Done(msgspec.Struct, frozen=True):
-    """The round is over. ``voters`` are those that agreed; a leader watches for them looking again (rule Q)."""
-
-    vote: Vote
-    state: PeerState
-    voters: frozenset[int]
-
-
-class ReportLooking(msgspec.Struct, frozen=True):
-    """We lead, and this voter looks for a leader."""
-
-    sid: int
-
-
-class ConfigHeard(msgspec.Struct, frozen=True):
-    """We look, and a peer knows a newer configuration than our committed one."""
-
-    sid: int
-    version: int
-    text: str
-
-
-class Observe(msgspec.Struct, frozen=True):
-    """Tell the event stream."""
-
-    event: Event
-
-
-Effect = Send | SendAll | ConnectAll | Wait | Settle | Done | ReportLooking | ConfigHeard | Observe
 
 
 class Election:
     """One peer's part in every election, and its answers to looking peers between them.
 
     ``state`` is what we are to other peers, ``round`` the logical clock, ``current_vote`` the outcome of the last
-    election. ``leading_votes`` is who agreed when we were elected. Times are milliseconds.
+    election. ``leading_votes`` is who agreed when we were elected. Times are milliseconds. With an ``oracle`` one of
+    two voters may lead alone when it says so (§20.3).
     """
 
     def __init__(
@@ -125,8 +53,10 @@ class Election:
         settle_ms: int = 200,
         resend_ms_min: int = 200,
         resend_ms_max: int = 60_000,
+        oracle: bool = False,
     ) -> None:
         self._my_id = my_id
+        self._oracle = oracle
         self._settle_ms = settle_ms
         self._resend_ms_min = resend_ms_min
         self._resend_ms_max = resend_ms_max
@@ -143,6 +73,7 @@ class Election:
         self._initial = self.proposal = self.current_vote
         self._received: dict[int, Vote] = {}  # votes of this round
         self._out_of_election: dict[int, Vote] = {}  # what settled peers follow, whatever their round
+        self._lone_leader: Vote | None = None  # the other voter's, who leads without a quorum that we know of
         self._askers: set[int] = set()  # non-voters that want to know the result
 
     def set_configs(self, committed: QuorumConfig, last_seen: QuorumConfig | None = None) -> None:
@@ -190,8 +121,27 @@ class Election:
         if not self._voting or self._settling:
             return []
         self._wait_ms = min(2 * self._wait_ms, self._resend_ms_max)
+        self._lone_leader = None
         again: Effect = SendAll(self._others, self._note()) if queue_idle else ConnectAll()
-        return [again, Wait(self._wait_ms)]
+        return [again, Wait(self._wait_ms), *self._ask_oracle()]
+
+    def oracle_says(self, *, lead: bool) -> list[Effect]:
+        """The answer to ``AskOracle``: whether we may lead without the other voter (§5.2.3, §5.2.7c)."""
+        if not self._voting or not self._ask_oracle():
+            return []
+        leader, self._lone_leader = self._lone_leader, None
+        if leader is None:
+            return self._finish(self.proposal, self._agreeing(self._received, self.proposal)) if lead else []
+        # Only one of two voters may lead alone. If it is not us, who says that it does is right (ZOOKEEPER-3922); if
+        # it is us, that one has yet to notice: we go on when it is silent.
+        if lead:
+            return []
+        self.round = leader.round
+        return self._finish(leader, frozenset((leader.leader,)))
+
+    def _ask_oracle(self) -> list[Effect]:
+        asks = self._oracle and self._last_seen is None and self._committed.oracle_may_decide
+        return [AskOracle()] if asks and self._my_id in self._voters and self._initial.zxid != UNTRUSTED_ZXID else []
 
     def settle_over(self) -> list[Effect]:
         """The ``Settle`` is over: no better vote came, so the proposal has won."""
@@ -275,6 +225,9 @@ class Election:
         if voters := self._followed(self._out_of_election, vote):
             self.round = note.round
             return effects + self._finish(vote, voters)
+        if note.state is PeerState.LEADING and note.leader == sender:
+            self._lone_leader = vote
+            effects += self._ask_oracle()
         return effects + self._weigh()
 
     def _newer_config(self, sender: int, note: Notification) -> list[Effect]:
@@ -336,6 +289,7 @@ class Election:
 
     def _forget_votes(self) -> None:
         self._settling = False
+        self._lone_leader = None
         self._received.clear()
         self._out_of_election.clear()
         self._askers.clear()

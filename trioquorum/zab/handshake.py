@@ -32,6 +32,7 @@ class EpochAgreement:
         electors: frozenset[int] = frozenset(),
     ) -> None:
         self.epoch: int | None = None
+        self.alone = False  # an oracle says that the other one of two voters is gone
         self._electors = electors
         self._my_id = my_id
         self._config = config
@@ -67,7 +68,7 @@ class EpochAgreement:
         # An observer raises the epoch too: it could not follow a leader below what it accepted.
         self._candidate = max(self._candidate, last_accepted_epoch + 1)
         self._proposers.add(sid)
-        if self._my_id in self._proposers and self._config.contains_quorum(self._proposers):
+        if self._my_id in self._proposers and self._decides(self._config, self._proposers):
             invariant(
                 self._candidate > self._my_accepted_epoch,
                 "a new epoch is above every accepted one",
@@ -103,7 +104,7 @@ class EpochAgreement:
             )
         if last_zxid != -1:
             self._ackers.add(sid)
-        self._acked = self._my_id in self._ackers and self._config.contains_quorum(self._ackers)
+        self._acked = self._my_id in self._ackers and self._decides(self._config, self._ackers)
         return self._acked
 
     def ack_new_leader(self, sid: int, zxid: int) -> bool:
@@ -114,5 +115,9 @@ class EpochAgreement:
         invariant(self.epoch is not None, "history is acknowledged after the epoch was decided", sid=sid)
         if not self._formed and self.epoch is not None and zxid == self.epoch << 32:
             self._synced.add(sid)
-            self._formed = all(config.contains_quorum(self._synced) for config in self._configs)
+            self._formed = all(self._decides(config, self._synced) for config in self._configs)
         return self._formed
+
+    def _decides(self, config: QuorumConfig, sids: set[int]) -> bool:
+        alone = self.alone and config.oracle_may_decide and self._my_id in sids
+        return alone or config.contains_quorum(sids)

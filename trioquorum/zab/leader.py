@@ -163,6 +163,16 @@ class Leader:
         alive = {self.my_id, *synced}
         return all(config.contains_quorum(alive) for config in self._configs)
 
+    @property
+    def oracle_may_decide(self) -> bool:
+        """Whether an oracle's word may stand for the other voter (§20.3): there are two, and no change under way."""
+        return len(self._configs) == 1 and self.config.oracle_may_decide
+
+    def commit_alone(self) -> list[Proposal]:
+        """An oracle says that the other voter is gone: what our own log holds is committed by that, in order."""
+        invariant(self.oracle_may_decide, "only one of two voters may be a quorum", config=self.config)
+        return self._commit_up_to(self._acked.get(self.my_id, self.last_committed))
+
     def overdue(self, sid: int, now: float, limit: float) -> bool:
         """Whether a follower leaves a proposal without ACK for ``limit`` or longer (SyncLimitCheck, §15).
 

@@ -69,6 +69,11 @@ class QuorumConfig:
         won = sum(weight > self._group_weights[group] // 2 for group, weight in self._weights_by_group(present).items())
         return won > len(self._group_weights) // 2
 
+    @property
+    def oracle_may_decide(self) -> bool:
+        """Whether one voter may be a quorum when an oracle says so (§20.3): there are two, under majority."""
+        return not self.hierarchical and len(self.voters) == 2
+
     def weight(self, sid: int) -> int:
         """What ``sid`` counts: 1 for everybody under majority. Who weighs 0 is never elected."""
         if not self.hierarchical:

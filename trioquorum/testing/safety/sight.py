@@ -30,6 +30,10 @@ class Watched(Protocol):
     def configs(self) -> Sequence[QuorumConfig]:
         """As the peer knows them."""
 
+    @property
+    def may_lead_alone(self) -> bool:
+        """Whether it has an oracle, which may let it lead without the other one of two voters."""
+
 
 class Sight:
     """Looks at all peers of an ensemble. ``strangers`` are played by a test: they may claim whatever they like."""
@@ -56,9 +60,11 @@ class Sight:
 
     def is_quorum(self, leader: int, peers: set[int], *, committed_only: bool = False) -> bool:
         """Whether ``peers`` decide in every configuration that ``leader`` knows to be in force."""
-        configs = self._peers[leader].configs
+        watched = self._peers[leader]
+        configs = watched.configs[:1] if committed_only else watched.configs
         peers = peers | self.strangers
-        return all(config.contains_quorum(peers) for config in (configs[:1] if committed_only else configs))
+        alone = watched.may_lead_alone and leader in peers and all(config.oracle_may_decide for config in configs)
+        return alone or all(config.contains_quorum(peers) for config in configs)
 
     def holders(self, zxid: int) -> set[int]:
         """Everybody on whose disk ``zxid`` is."""
