@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     four_letter_words: frozenset[str] = FOUR_LETTER_WORDS
     leader_serves: bool = True
+    read_only_enabled: bool = False  # readonlymode.enabled: without a leader, reads for clients that ask for no more
     force_sync: bool = True
     slow_flush_ms: int = 1000  # fsync.warningthresholdms
     log_preallocate_bytes: int = 64 << 20

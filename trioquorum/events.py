@@ -172,6 +172,12 @@ class Established(Event, frozen=True, tag="established"):
     master: int = -1
 
 
+class ReadOnlyBegan(Event, frozen=True, tag="read_only_began"):
+    """There is no leader for so long that clients who asked for no more may read what is known here."""
+
+    zxid: int
+
+
 class Proposed(Event, frozen=True, tag="proposed"):
     """Leader: a batch of proposals left."""
 

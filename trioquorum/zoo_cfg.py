@@ -213,6 +213,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "maxSessionTimeout": ("max_session_timeout_ms", _timeout),
     "4lw.commands.whitelist": ("four_letter_words", _words),
     "leaderServes": ("leader_serves", _truth),
+    "readonlymode.enabled": ("read_only_enabled", _truth),
     "forceSync": ("force_sync", _truth),
     "fsync.warningthresholdms": ("slow_flush_ms", _integer),
     "preAllocSize": ("log_preallocate_bytes", _kibibytes),

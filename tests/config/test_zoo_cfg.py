@@ -112,6 +112,7 @@ observerMaster.sizeLimit=1000000
 leader.maxTimeToWaitForEpoch=800
 observer.election.DelayMs=0
 oraclePath=/run/oracle
+readonlymode.enabled=true
 leader.maxConcurrentSnapSyncs=2
 leader.maxConcurrentDiffSyncs=0
 forceSnapshotSync=true
@@ -132,7 +133,7 @@ snapshot.trust.empty=true
     assert (server.learner_connect_limit_ticks, server.learner_connect_retry_ms) == (4, 20)
     assert (server.election_resend_ms_min, server.election_resend_ms_max) == (100, 6000)
     assert (server.leader_max_wait_for_epoch_ms, server.observer_election_delay_ms) == (800, 0)
-    assert server.oracle_path == "/run/oracle"
+    assert (server.oracle_path, server.read_only_enabled) == ("/run/oracle", True)
     assert (server.snapshot_syncs_max, server.diff_syncs_max, server.force_snapshot_sync) == (2, 0, True)
     assert (server.trust_empty_data, server.trust_missing_snapshot) == (False, True)
     limits = server.limits

@@ -46,6 +46,7 @@ async def connect(
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS,
     on_state: Callable[[State], object] | None = None,
     observer: Observer | None = None,
+    read_only: bool = False,
 ) -> "AsyncIterator[Client]":
     """A client with a session, which is closed when the block ends.
 
@@ -53,13 +54,15 @@ async def connect(
     call waits at most ``request_timeout_ms`` (None: the granted session timeout) for a connection, and as long again
     for its reply. ``on_state`` is told each new state, synchronously; what it or a watcher raises ends the block.
     ``observer`` sees all that goes over the wire, for histories that are checked later (``trioquorum.testing``).
+    With ``read_only`` a server that has lost its ensemble will do as long as no other is found: it shows old data and
+    refuses writes with NOTREADONLY, in a session that ends with the connection; one that there was before waits.
 
     Raises:
         ConnectFailed: no session within ``connect_timeout_ms``.
     """
     if not dials:
         raise ConfigError("no server to connect to; give at least one")
-    session = Session(dials, session_timeout_ms, request_timeout_ms, on_state, observer)
+    session = Session(dials, session_timeout_ms, request_timeout_ms, on_state, observer, read_only=read_only)
     async with task_group() as tasks:
         tasks.start_soon(session.run)
         try:
@@ -78,6 +81,7 @@ def connect_tcp(
     request_timeout_ms: int | None = None,
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS,
     on_state: Callable[[State], object] | None = None,
+    read_only: bool = False,
 ) -> "AbstractAsyncContextManager[Client]":
     """``connect`` to ``host:port,host:port`` (port 2181 if left out, IPv6 addresses in brackets).
 
@@ -90,6 +94,7 @@ def connect_tcp(
         request_timeout_ms=request_timeout_ms,
         connect_timeout_ms=connect_timeout_ms,
         on_state=on_state,
+        read_only=read_only,
     )
 
 

@@ -39,9 +39,15 @@ class State(Enum):
 
     CONNECTING = "connecting"  # no server; the session, if there was one, may live
     CONNECTED = "connected"
+    CONNECTED_READ_ONLY = "connected_read_only"  # to a server without a leader: old data, no writes
     EXPIRED = "expired"
     AUTH_FAILED = "auth_failed"
     CLOSED = "closed"
+
+    @property
+    def connected(self) -> bool:
+        """Requests can be sent."""
+        return self in (State.CONNECTED, State.CONNECTED_READ_ONLY)
 
     @property
     def ended(self) -> bool:
@@ -114,9 +120,13 @@ Effect = Request[Any] | Fired | StateChanged
 
 
 class Core:
-    """One session over any number of connections, one at a time. ``timeout_ms`` is asked for, then what was granted."""
+    """One session over any number of connections, one at a time. ``timeout_ms`` is asked for, then what was granted.
 
-    def __init__(self, timeout_ms: int) -> None:
+    With ``read_only`` a server without a leader will do; the session that it grants ends with the connection.
+    """
+
+    def __init__(self, timeout_ms: int, *, read_only: bool = False) -> None:
+        self._read_only = read_only
         self.state = State.CONNECTING
         self.session = 0
         self.password = _NO_PASSWORD
@@ -137,7 +147,7 @@ class Core:
         self._handshaking = True
         self._splitter = FrameSplitter(REPLY_BYTES_MAX)
         asked = ConnectRequest(0, self.last_zxid, self._timeout_ms_asked, self.session, self.password)
-        return frame(asked.encode() + b"\0")  # not read-only
+        return frame(asked.encode() + (b"\1" if self._read_only else b"\0"))
 
     def submit(self, request: Request[Any]) -> None:
         """Queue a request; its end comes as an effect.
@@ -147,7 +157,7 @@ class Core:
             LocalProtocolError: it is larger than servers accept.
         """
         self.require_session()
-        if self.state is not State.CONNECTED:
+        if not self.state.connected:
             raise RequestFailed(Code.CONNECTIONLOSS)
         if len(request.body) + 8 > REQUEST_BYTES_MAX:
             raise LocalProtocolError(f"request of {len(request.body) + 8} bytes; servers take {REQUEST_BYTES_MAX}")
@@ -197,7 +207,7 @@ class Core:
                 yield from self._frame(payload)
 
     def _welcome(self, payload: bytes) -> StateChanged:
-        answer = ConnectResponse.decode(payload)
+        answer, end = ConnectResponse.decode_from(payload, 0)
         self._handshaking = False
         if answer.timeout_ms <= 0:
             self.state = State.EXPIRED
@@ -205,7 +215,7 @@ class Core:
         self.timeout_ms = answer.timeout_ms
         self.session = answer.session
         self.password = answer.password or _NO_PASSWORD
-        self.state = State.CONNECTED
+        self.state = State.CONNECTED_READ_ONLY if payload[end:] == b"\1" else State.CONNECTED
         # Identities first: a re-registered watch is delivered only to who may read the node.
         for credentials in self._credentials:
             self._auths.append(None)
@@ -278,7 +288,10 @@ class Core:
         """The connection is gone: what was on its way fails with CONNECTIONLOSS; whether it was done is unknown."""
         self._output.clear()
         effects = self._fail_all(Code.CONNECTIONLOSS)
-        if self.state is State.CONNECTED:
+        if self.state.connected:
+            if self.state is State.CONNECTED_READ_ONLY:
+                # No other server knows that session; one of theirs would be told that it is over.
+                self.session, self.password = 0, _NO_PASSWORD
             self.state = State.CONNECTING
             effects.append(StateChanged(self.state))
         return effects

@@ -22,6 +22,9 @@ Dial = Callable[[], Awaitable[ByteStream]]
 CLOSE_TIMEOUT_MS = 2_000  # for saying goodbye, and again for closing the stream
 RECONNECT_DELAY_MS_MIN = 50  # after every server was tried once; doubles
 RECONNECT_DELAY_MS_MAX = 1_000
+PROBE_MS_MIN = 100  # connected to a server without a leader: pause before the next one is asked for its; doubles
+PROBE_MS_MAX = 60_000
+PROBE_TIMEOUT_MS = 1_000
 RECEIVE_BYTES_MAX = 256 << 10
 REQUESTS_INFLIGHT_MAX = Limits().client_requests_inflight_max  # a server reads no more of a connection; calls wait
 
@@ -80,8 +83,12 @@ class Session:
         request_timeout_ms: int | None,
         on_state: Callable[[State], object] | None,
         observer: Observer | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
-        self.core = Core(session_timeout_ms)
+        self.core = Core(session_timeout_ms, read_only=read_only)
+        self._turn = 0
+        self._probe_ms = PROBE_MS_MIN
         self._dials = dials
         self._request_timeout_ms = request_timeout_ms
         self._on_state = on_state
@@ -106,7 +113,7 @@ class Session:
             RequestFailed: it was not sent: the session is over, or there was no connection in time (CONNECTIONLOSS).
             LocalProtocolError: larger than servers accept.
         """
-        if self.core.state is State.CONNECTED and self._room.value:
+        if self.core.state.connected and self._room.value:
             self._room.acquire_nowait()
         else:
             await self._admit()
@@ -138,7 +145,7 @@ class Session:
             while True:
                 await self._connected()
                 await self._room.acquire()
-                if self.core.state is State.CONNECTED:
+                if self.core.state.connected:
                     return
                 self._room.release()
         raise RequestFailed(Code.CONNECTIONLOSS)
@@ -163,7 +170,7 @@ class Session:
     async def goodbye(self) -> None:
         """Close the session: its ephemerals go now. Without a connection it is left to expire. ``end`` must follow."""
         await anyio.lowlevel.checkpoint()
-        if self.core.state is State.CONNECTED:
+        if self.core.state.connected:
             with suppress(RequestFailed):  # lost or expired meanwhile: nothing is left to close
                 await self.ask(Op.CLOSE_SESSION, b"", nothing)
 
@@ -177,11 +184,12 @@ class Session:
         """Keep a connection until the session is over."""
         await anyio.lowlevel.checkpoint()
         with self._running:
-            turn = failures = 0
+            failures = 0
             while not self.core.state.ended:
                 began = anyio.current_time()
-                served = await self._link(self._dials[turn % len(self._dials)])
-                turn += 1
+                dial = self._dials[self._turn % len(self._dials)]
+                self._turn += 1
+                served = await self._link(dial)
                 # A server that drops us at once is no better than one that does not answer.
                 lived = served and anyio.current_time() - began >= RECONNECT_DELAY_MS_MAX / 1000
                 failures = 0 if lived else failures + 1
@@ -203,7 +211,7 @@ class Session:
                         while self.core.state is State.CONNECTING:
                             await self._take(stream)
                         attempt.deadline = math.inf
-                        if self.core.state is State.CONNECTED:
+                        if self.core.state.connected:
                             served = True
                             await self._exchange(stream)
                     finally:
@@ -216,7 +224,12 @@ class Session:
     async def _exchange(self, stream: ByteStream) -> None:
         self._sent_at = self._heard_at = anyio.current_time()
         async with task_group() as tasks:
-            for work in (self._send, self._receive, self._keep_alive):
+            works = [self._send, self._receive, self._keep_alive]
+            if self.core.state is State.CONNECTED_READ_ONLY:
+                works.append(self._look_for_better)
+            else:
+                self._probe_ms = PROBE_MS_MIN
+            for work in works:
                 tasks.start_soon(self._until_lost, work, stream, tasks.cancel_scope)
 
     async def _until_lost(
@@ -264,6 +277,28 @@ class Session:
             if due is None:
                 due = now + self._request_timeout
             await anyio.sleep_until(min(self._heard_at + 2 * third, self._sent_at + third, due))
+
+    async def _look_for_better(self, stream: ByteStream) -> None:
+        """Ask the other servers, less and less often, whether they have a leader; then leave this one for that."""
+        del stream
+        while True:
+            await anyio.sleep(self._probe_ms / 1000)
+            self._probe_ms = min(2 * self._probe_ms, PROBE_MS_MAX)
+            index = self._turn % len(self._dials)
+            if await self._reads_and_writes(self._dials[index]):
+                raise LinkClosed("another server has a leader")
+            self._turn += 1
+
+    async def _reads_and_writes(self, dial: Dial) -> bool:
+        """What a server answers to ``isro``; no when it does not in time."""
+        answer = b""
+        await anyio.lowlevel.checkpoint()
+        with anyio.move_on_after(PROBE_TIMEOUT_MS / 1000), suppress(*_LINK_ERRORS):
+            async with _closing(await dial()) as stream:
+                await stream.send(b"isro")
+                while len(answer) < len(b"rw"):
+                    answer += await stream.receive(RECEIVE_BYTES_MAX)
+        return answer == b"rw"
 
     async def _take(self, stream: ByteStream) -> None:
         """Receive once and perform it, in order also for those who wait for replies."""

@@ -19,7 +19,7 @@ import trio
 from trioquorum.clocks import fresh_random, wall_clock_ms
 from trioquorum.config import ServerConfig
 from trioquorum.errors import LinkClosed, PeerProtocolError, RoleEnded
-from trioquorum.events import Events, PeerStarted, PeerStopped, StateChanged
+from trioquorum.events import Events, PeerStarted, PeerStopped, ReadOnlyBegan, StateChanged
 from trioquorum.peer.electing import Elections
 from trioquorum.peer.following import Following
 from trioquorum.peer.keeping import Keeper
@@ -30,6 +30,7 @@ from trioquorum.peer.oracle import Ask, Oracle, file_oracle
 from trioquorum.peer.standalone import lead_alone
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService, SendPackets
+from trioquorum.pipeline.read_only import ReadOnlyService
 from trioquorum.pipeline.service import Service, Terms
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.server.clients import ClientPorts, bind_client_ports
@@ -46,6 +47,7 @@ from trioquorum.zab.election import Election
 from trioquorum.zab.leader import Leader
 
 DATA_FOLDER = "version-2"
+READ_ONLY_GRACE_S = 2.0
 PAUSE_FIRST_S = 0.02
 PAUSE_LONGEST_S = 1.0
 
@@ -160,8 +162,8 @@ class Peer:
         self._state = "starting"
         self._elections: Elections | None = None
         self._established = False
-        self._unserved = trio.CancelScope()
-        self._ports_free = trio.Event()
+        self._looking, self._looked = trio.CancelScope(), trio.Event()
+        self._unserved, self._ports_free = trio.CancelScope(), trio.Event()
         self._ports_free.set()
         self._keeper = Keeper(db, config, around.rng)
 
@@ -207,10 +209,15 @@ class Peer:
         """LOOKING, then the role the election gave; why it ended."""
         ended = "the role ended"
         self._become("looking", reason)
+        self._looking, self._looked = trio.CancelScope(), trio.Event()
+        self._unserved, self._ports_free = trio.CancelScope(), trio.Event()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve_nobody)
+                nursery.start_soon(self._serve_without_role)
                 state, vote = await elections.look(zxid=self.db.vote_zxid, peer_epoch=self.epochs.current)
+                # A role changes the tree, which must not be read from meanwhile.
+                self._looking.cancel(reason="a leader was elected")
+                await self._looked.wait()
                 self._become(state.name.lower(), f"peer {vote.leader} was elected")
                 await self._role(state, vote).run()
         except* (RoleEnded, LinkClosed, PeerProtocolError) as group:
@@ -229,15 +236,35 @@ class Peer:
             return 0.0
         return self._rng.random() * self.config.observer_election_delay_ms / 1000
 
-    async def _serve_nobody(self) -> None:
-        """Tell clients that this peer does not serve, until a service takes the ports over."""
-        self._unserved = trio.CancelScope()
-        self._ports_free = trio.Event()
+    async def _serve_without_role(self) -> None:
+        """Tell clients that this peer does not serve, until a service takes the ports over.
+
+        If it looks for a leader for very long, some may read (client-protocol §19).
+        """
         try:
             with self._unserved:
+                try:
+                    if self.config.read_only_enabled:
+                        with self._looking:
+                            await self._serve_read_only()
+                finally:
+                    self._looked.set()
                 await self._ports.serve(None)
         finally:
             self._ports_free.set()
+
+    async def _serve_read_only(self) -> None:
+        """Serve nobody for the grace of quorum-protocol §24, then whoever can live with old data."""
+        tick_s = self.config.tick_time_ms / 1000
+        with trio.move_on_after(max(READ_ONLY_GRACE_S, tick_s)):
+            await self._ports.serve(None)
+        service = ReadOnlyService(self.db, self.terms, self.session_ids, self.stats, self.events)
+        self.events.emit(ReadOnlyBegan(zxid=self.db.last_zxid))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ports.serve, service)
+            while True:
+                await trio.sleep(tick_s)
+                service.expire()
 
     def _role(self, state: PeerState, vote: Vote) -> Leading | Following:
         if state is PeerState.LEADING:

@@ -60,6 +60,8 @@ class Service:
     """Base of the leader's and the learner's service."""
 
     mode = "standalone"
+    read_only = False
+    """Whether it serves without a leader, only clients that ask for that."""
 
     def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
         self.db = db
@@ -165,7 +167,7 @@ class Service:
             self._touched[client.session] = client.timeout_ms
         else:
             answer = ConnectResponse(0, 0, 0, NO_PASSWORD)
-        client.send(frame(encode_connect_response(answer, None if client.read_only is None else False)))
+        client.send(frame(encode_connect_response(answer, None if client.read_only is None else self.read_only)))
         if valid:
             client.release()
         else:

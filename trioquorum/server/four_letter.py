@@ -65,7 +65,7 @@ class Answerer(msgspec.Struct, kw_only=True):
         if word == "ruok":
             return b"imok"
         if word == "isro":
-            return b"null" if service is None else b"rw"
+            return b"null" if service is None else b"ro" if service.read_only else b"rw"
         if service is None:
             return NOT_SERVING.encode()
         return _ANSWERS[word](self, service).encode()
@@ -76,7 +76,7 @@ class Answerer(msgspec.Struct, kw_only=True):
 
 
 def _srvr(answerer: Answerer, service: Service) -> str:
-    return _version() + _server(answerer, service)
+    return _version(service) + _server(answerer, service)
 
 
 def _stat(answerer: Answerer, service: Service) -> str:
@@ -84,11 +84,12 @@ def _stat(answerer: Answerer, service: Service) -> str:
         f" /{c.address}[{1 if c.session else 0}](queued={len(c.waiting)},recved={c.received},sent={c.sent})\n"
         for c in answerer.clients()
     )
-    return f"{_version()}Clients:\n{clients}\n{_server(answerer, service)}"
+    return f"{_version(service)}Clients:\n{clients}\n{_server(answerer, service)}"
 
 
-def _version() -> str:
-    return f"Zookeeper version: 3.9.0-trioquorum-{__version__}, built on Trio\n"
+def _version(service: Service) -> str:
+    version = f"Zookeeper version: 3.9.0-trioquorum-{__version__}, built on Trio\n"
+    return version + "READ-ONLY mode; serving only read-only clients\n" if service.read_only else version
 
 
 def _server(answerer: Answerer, service: Service) -> str:
@@ -114,7 +115,7 @@ def _mntr(answerer: Answerer, service: Service) -> str:
     values: dict[str, object] = {
         "version": f"3.9.0-trioquorum-{__version__}",
         "server_state": service.mode,
-        "peer_state": "standalone" if service.mode == "standalone" else f"{_ING[service.mode]} - broadcast",
+        "peer_state": _PEER_STATES[service.mode],
         "avg_latency": f"{stats.latency_ms_avg:.4f}",
         "max_latency": f"{stats.latency_ms_max:.0f}",
         "min_latency": f"{stats.latency_ms_min:.0f}",
@@ -134,7 +135,13 @@ def _mntr(answerer: Answerer, service: Service) -> str:
     return "".join(f"zk_{name}\t{value}\n" for name, value in values.items())
 
 
-_ING = {"leader": "leading", "follower": "following", "observer": "observing"}
+_PEER_STATES = {
+    "standalone": "standalone",
+    "leader": "leading - broadcast",
+    "follower": "following - broadcast",
+    "observer": "observing - broadcast",
+    "read-only": "looking - election",
+}
 
 
 def _cons(answerer: Answerer, service: Service) -> str:

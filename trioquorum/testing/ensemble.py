@@ -212,6 +212,7 @@ class MemoryEnsemble:
         connect_timeout_ms: int = 10_000,
         on_state: Callable[[State], object] | None = None,
         observer: Observer | None = None,
+        read_only: bool = False,
     ) -> AbstractAsyncContextManager[Client]:
         """A client of these peers, all if none is named, at ``node`` of the network; otherwise as ``connect``."""
         transport = self.network.transport(node)
@@ -222,6 +223,7 @@ class MemoryEnsemble:
             connect_timeout_ms=connect_timeout_ms,
             on_state=on_state,
             observer=observer,
+            read_only=read_only,
         )
 
 
