@@ -1,6 +1,6 @@
 """Commands of scripts about whole ensembles in memory: power, partitions, disks, and what can be seen of them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
@@ -35,9 +35,14 @@ MOMENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Established,
 class ScriptDisk(MemoryDisk):
     """A disk that refuses to truncate or append logs, whichever is in ``broken``."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, files: Mapping[str, bytes] | None = None, *, flush_latency_s: float = 0.0) -> None:
+        super().__init__(files, flush_latency_s=flush_latency_s)
         self.broken: set[str] = set()
+
+    def crash(self, torn_bytes: int = 0) -> "ScriptDisk":
+        left = super().crash(torn_bytes)
+        files = {name: bytes(data) for name, data in left.files.items()}
+        return ScriptDisk(files, flush_latency_s=left.flush_latency_s)
 
     async def truncate(self, name: str, size: int) -> None:
         if "truncate" in self.broken:
@@ -94,18 +99,12 @@ class EnsembleStage:
                 limits=Limits(
                     snap_count=int(snap_count), committed_log_txns_max=int(committed_log), snapshot_chunk_bytes=1000
                 ),
-                flush_latency_s=int(flush_ms) / 1000,
-                disk=self._disk,
+                disk=lambda _: ScriptDisk(flush_latency_s=int(flush_ms) / 1000),
                 failed=self._failed,
                 start=not off,
             )
         )
         return "" if off else await self.serving()
-
-    @staticmethod
-    def _disk(peer: int) -> MemoryDisk:
-        del peer
-        return ScriptDisk()
 
     def _failed(self, life: Life, error: Exception) -> bool:
         inner = error
