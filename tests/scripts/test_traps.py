@@ -26,7 +26,7 @@ ELSEWHERE: dict[int, str] = {
     10: "the config node after SNAP: scripts/reconfig",
     20: "our peers speak one version of msgpack frames; a frame may get more fields: wire/test_election, test_quorum",
     29: "texts are UTF-8 by msgpack; SASL has tests of its own",
-    30: "two peers and an oracle: scripts of the oracle",
+    30: "two peers and an oracle: scripts/election/oracle, sim/test_oracle",
     31: "names are resolved at every dial: transports/test_tcp",
     35: "a designated leader that is somebody else: scripts/reconfig",
 }

@@ -83,6 +83,11 @@ ROWS: dict[int, Row] = {
         ELECTION.format("fraud"),
     ),
     12: row("a leader outside a peer's configuration is never followed", CASES + "test_a_leader_out_of_view"),
+    13: row(
+        "a voter that looks again instead of following harms no quorum of others; without one the leader gives up",
+        "sim/test_desertion.py::test_a_quorum_of_the_loyal_does_not_mind_a_deserter",
+        "sim/test_desertion.py::test_a_leader_gives_up_when_its_electors_look_again",
+    ),
     14: row(
         "what an abandoned leader logged is cut from it when it comes last; older sessions see one history",
         CASES + "test_the_last_zxid_of_an_abandoned_leader_is_taken_back",
@@ -205,6 +210,17 @@ ROWS: dict[int, Row] = {
         HANDSHAKE.format("accepting"),
         HANDSHAKE.format("newleader"),
     ),
+    37: row(
+        "at the last counter a new epoch begins; data and clients stay, again and again, also with restarts",
+        "sim/test_rollover.py::test_an_ensemble_goes_through_epochs",
+        "sim/test_rollover.py::test_a_server_on_its_own_goes_on_in_the_next_epoch",
+        TRAP.format("01-counter-wraps-into-the-epoch"),
+    ),
+    38: row(
+        "who cannot write an epoch never serves, and keeps the one it had; an unfinished epoch file is recovered from",
+        "sim/test_trust.py::test_a_peer_that_cannot_write_its_epoch_never_serves",
+        "storage/test_epochs.py::test_start",
+    ),
     # Requests and sessions
     39: row(
         "order within a session, no waiting between sessions; a commit out of order ends the role",
@@ -267,6 +283,13 @@ ROWS: dict[int, Row] = {
         "storage/test_snapshot.py::test_any_flipped_bit_is_found",
         "storage/test_snapshot.py::test_no_part_of_a_snapshot_is_a_snapshot",
     ),
+    48: row(
+        "a log without a usable snapshot is refused unless an operator vouches for it; a wiped voter does not vote",
+        "storage/test_trust.py::test_a_log_without_a_snapshot_is_refused",
+        "storage/test_trust.py::test_a_log_without_a_snapshot_is_all_there_is_when_an_operator_says_so",
+        "sim/test_trust.py::test_two_voters_of_three_must_not_outvote_what_they_lost",
+        TRAP.format("08-lost-snapshot-is-no-empty-database"),
+    ),
     49: row(
         "snapshot and log lead to the same tree, failed writes included; the committed log is filled up to its bound",
         "storage/test_database.py::test_nothing_durable_is_ever_lost",
@@ -294,6 +317,13 @@ ROWS: dict[int, Row] = {
         "sim/test_observer_master.py::test_a_session_outlives_whoever_is_lost",
         "sim/test_observer_master.py::test_an_observer_without_any_master_comes_back_with_one",
     ),
+    57: row(
+        "weighted groups decide by most of most of them; of two voters one goes on alone when its oracle says so",
+        CASES + "test_groups_decide_by_most_of_most_of_them",
+        "zab/test_quorum.py::test_weights_decide_within_a_group",
+        "sim/test_oracle.py::test_the_other_one_goes_on_without_the_leader",
+        "sim/test_oracle.py::test_without_its_word_one_of_two_is_no_quorum",
+    ),
     # What clients see
     58: row(
         "multi and multi-read: results and errors of each part, and no watch of one that failed",
@@ -314,6 +344,13 @@ ROWS: dict[int, Row] = {
         "tree/test_acl.py::test_redacted_hides_hashes_only",
         "tree/test_acl.py::test_fixup_drops_duplicates_and_resolves_auth",
         but="checks are made by the leader alone, so no learner can reject early",
+    ),
+    63: row(
+        "a peer without a quorum serves reads to who asks for that, refuses writes, and gives its clients back",
+        "sim/test_read_only.py::test_reads_and_watches_but_no_writes",
+        "sim/test_read_only.py::test_who_asks_for_more_is_not_let_in",
+        "sim/test_read_only.py::test_a_client_leaves_for_a_server_with_a_leader",
+        "sim/test_read_only.py::test_a_session_of_the_ensemble_waits_for_it",
     ),
 }
 
