@@ -31,6 +31,7 @@ PREFIX: Final = "trioquorum"
 TOOLS: Final = ("ip", "nft", "mount", "umount", "setpriv")
 ASK_TIMEOUT_S: Final = 1.0
 
+_BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 _NETNS: Final = Path("/run/netns")
 _numbers = itertools.count(1)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -233,7 +234,7 @@ class _Stream(ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         try:
             data = await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError as error:
+        except _BROKEN as error:
             raise LinkClosed(str(error)) from None
         if not data:
             raise LinkClosed("the other end closed")
@@ -242,7 +243,7 @@ class _Stream(ByteStream):
     async def send(self, item: bytes) -> None:
         try:
             await self._stream.send_all(item)
-        except trio.BrokenResourceError as error:
+        except _BROKEN as error:
             raise LinkClosed(str(error)) from None
 
     async def send_eof(self) -> None:

@@ -1,6 +1,5 @@
 """Two minutes of everything that can go wrong with real peers, and nothing wrong in what their clients saw."""
 
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,17 @@ SEED = 1
 
 pytestmark = [pytest.mark.interop, pytest.mark.namespaces, pytest.mark.slow]
 
-why_not = lru_cache(missing)
+
+@pytest.fixture(scope="module")
+def _namespaces() -> None:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
 
 
 @pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.usefixtures("_namespaces")
 async def test_nothing_is_lost_or_wrong_whatever_happens(tmp_path: Path) -> None:
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
     report = await play(tmp_path, SEED, SECONDS)
     # It was worth something: every kind of fault, and calls of every outcome.
     assert len(report.faults) == len(KINDS)
