@@ -1,15 +1,32 @@
 """The checker itself: it must find what it is there for."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from trioquorum.events import Committed, DigestMismatch, Established, Event, Events, PeerStarted, SyncReceived
+from tests.sim.stage import FOLLOWER, START, Stage
+from trioquorum.events import (
+    Committed,
+    DigestMismatch,
+    Established,
+    Event,
+    Events,
+    PeerStarted,
+    StateChanged,
+    SyncReceived,
+)
 from trioquorum.invariants import InvariantViolation
 from trioquorum.limits import Limits
 from trioquorum.storage.database import Database
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import Safety
+from trioquorum.testing.safety.answers import Replies
+from trioquorum.testing.safety.history import History
+from trioquorum.testing.safety.roles import Roles
+from trioquorum.testing.safety.sessions import COMMITS_PER_LOOK, Sessions
+from trioquorum.wire.client import frame, reply
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import Acl
 from trioquorum.wire.txn import CreateTxn, Txn, TxnHeader
@@ -170,3 +187,100 @@ async def test_a_digest_that_is_wrong_while_a_peer_loads() -> None:
     safety = Safety()
     with pytest.raises(InvariantViolation, match="trees are what their digests say"):
         safety.check(1, None, DigestMismatch(zxid=1, expected=1, found=2))
+
+
+def delivered(*records: tuple[int, bytes]) -> None:
+    """Somebody delivers these, whatever a database would say to that."""
+    history = History(Sessions().committed)
+    db = SimpleNamespace(
+        committed_log=SimpleNamespace(records=lambda: records),
+        tree=SimpleNamespace(digest=0),
+    )
+    history.event(1, cast("Database", db), Committed(zxid=records[-1][0]))
+
+
+def session_payload(zxid: int, kind: Op, session: int = 7) -> bytes:
+    return TxnHeader(session, 0, zxid, 1, kind).encode()
+
+
+async def test_an_older_epoch_that_goes_on_behind_the_new_leader() -> None:
+    _, (a, b) = await make_peers()
+    a.lead(2)
+    with pytest.raises(InvariantViolation, match="a leader has delivered all of earlier epochs"):
+        b.commit(*zxids(1))
+
+
+async def test_an_epoch_with_a_gap() -> None:
+    one, three = zxids(1, 3)
+    with pytest.raises(InvariantViolation, match="delivered in the order of zxids"):
+        delivered((one, session_payload(one, Op.PING)), (three, session_payload(three, Op.PING)))
+
+
+@pytest.mark.parametrize("again", [Op.CLOSE_SESSION, Op.CREATE_SESSION])
+async def test_a_session_that_goes_on_behind_its_end(again: Op) -> None:
+    one, two = zxids(1, 2)
+    with pytest.raises(InvariantViolation, match="a session ends once"):
+        delivered((one, session_payload(one, Op.CLOSE_SESSION)), (two, session_payload(two, again)))
+
+
+async def test_ephemerals_of_nobody() -> None:
+    _, (a, _) = await make_peers()
+    a.db.tree.ephemerals[7] = {"/e"}
+    with pytest.raises(InvariantViolation, match="ephemerals have a live session"):
+        a.lead(1)
+
+
+async def test_ephemerals_of_nobody_are_found_between_terms() -> None:
+    _, (a, _) = await make_peers()
+    a.lead(1)
+    a.db.tree.ephemerals[7] = {"/e"}
+    for counter in range(1, COMMITS_PER_LOOK):
+        a.commit(*zxids(counter))
+    with pytest.raises(InvariantViolation, match="ephemerals have a live session"):
+        a.commit(*zxids(COMMITS_PER_LOOK))
+
+
+async def test_equal_histories_with_different_sessions() -> None:
+    _, (a, b) = await make_peers()
+    a.lead(1)
+    b.db.tree.sessions[7] = 1000
+    with pytest.raises(InvariantViolation, match="equal histories make equal sessions"):
+        b.follow(0, 1)
+
+
+async def test_a_log_that_is_written_between_roles() -> None:
+    roles = Roles()
+    _, (a, _) = await make_peers()
+    looking = StateChanged(old="following", new="looking", reason="")
+    following = StateChanged(old="looking", new="following", reason="")
+    roles.event(0, a.db, looking)
+    a.apply(*zxids(1))
+    with pytest.raises(InvariantViolation, match="who looks for a leader logs nothing"):
+        roles.event(0, a.db, following)
+    _, (a, _) = await make_peers()
+    a.apply(*zxids(1))
+    with pytest.raises(InvariantViolation, match="the log is drained before the next role"):
+        roles.event(1, a.db, looking)
+
+
+async def test_delivered_and_never_proposed() -> None:
+    _, (a, _) = await make_peers()
+    stage = Stage()
+    stage.join(FOLLOWER)
+    stage.propose(1)
+    a.apply(START | 1, START | 2)
+    with pytest.raises(InvariantViolation, match="only what a leader proposed is delivered"):
+        stage.safety.check(FOLLOWER, a.db, Committed(zxid=START | 2))
+
+
+def test_the_highest_zxid_of_replies_in_any_pieces() -> None:
+    greeting = frame(bytes(36))
+    replies = [reply(1, 5, 0, b"x" * 100), reply(2, 9, 0), reply(3, -1, -101), reply(4, EPOCH, 0)]
+    stream = greeting + b"".join(replies)
+    for size in (1, 7, 19, 1000):
+        told = Replies()
+        told.asked(frame(bytes(44)))
+        assert max(told.told(stream[at : at + size]) for at in range(0, len(stream), size)) == 9
+    word = Replies()
+    word.asked(b"ruok")
+    assert word.told(b"imok" * 100) == 0
