@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioquorum.errors import ConnectFailed, LinkClosed
 from trioquorum.invariants import InvariantViolation
+from trioquorum.testing.network import LinkStream, new_network
 from trioquorum.transport import Address, Link
 from trioquorum_transports.memory import BACKLOG, MemoryLink, MemoryListener, MemoryNetwork, MemoryTransport
 from trioquorum_transports.wires import BUFFER_BYTES_MAX, BUFFER_FRAMES_MAX
@@ -519,3 +521,159 @@ async def test_a_tap_is_told_what_leaves_and_from_where() -> None:
         (("a", "b"), 7, False, b"ho", 1),
         (("a", "b"), 7, True, b"hi", 2),
     ]
+
+
+# Bandwidth, ways that differ, and breaks in the middle of a frame
+
+
+async def test_a_narrow_way_takes_frames_one_after_the_other(
+    autojump_clock: MockClock, network: MemoryNetwork, ends: tuple[MemoryLink, MemoryLink]
+) -> None:
+    a, b = ends
+    network.delay("a", "b", 0.25)
+    network.bandwidth("a", "b", 1000)
+    for size in (500, 100, 0):
+        await a.send(bytes(size))
+    await b.send(bytes(200))
+    assert (await receive_timed(b))[0] == 0.75
+    assert (await receive_timed(b))[0] == 0.1
+    assert (await receive_timed(b))[0] == 0.0
+    assert await receive_timed(a) == (0.0, bytes(200))  # the other way has a width of its own
+    await trio.sleep(100.0)
+    await a.send(bytes(1000))
+    assert (await receive_timed(b))[0] == 1.25
+    network.bandwidth("a", "b", None)
+    await a.send(bytes(1000))
+    assert (await receive_timed(b))[0] == 0.25
+
+
+async def test_links_share_a_narrow_way(
+    autojump_clock: MockClock, network: MemoryNetwork, listener: MemoryListener
+) -> None:
+    network.bandwidth("a", "b", 100)
+    first, second = await dial(network, listener), await dial(network, listener)
+    first_there, second_there = await listener.accept(), await listener.accept()
+    await first.send(bytes(100))
+    await second.send(bytes(100))
+    assert (await receive_timed(second_there))[0] == 2.0
+    assert (await receive_timed(first_there))[0] == 0.0
+    for link in (first, second, first_there, second_there):
+        await link.aclose()
+
+
+async def test_two_ways_may_take_different_times(
+    autojump_clock: MockClock, network: MemoryNetwork, ends: tuple[MemoryLink, MemoryLink]
+) -> None:
+    a, b = ends
+    network.delay_one_way("a", "b", 2.0)
+    network.delay_one_way("b", "a", 0.5)
+    await a.send(b"slow")
+    await b.send(b"fast")
+    assert await receive_timed(a) == (0.5, b"fast")
+    assert await receive_timed(b) == (1.5, b"slow")
+
+
+async def test_a_link_breaks_in_the_middle_of_a_frame(
+    autojump_clock: MockClock, network: MemoryNetwork, ends: tuple[MemoryLink, MemoryLink]
+) -> None:
+    a, b = ends
+    network.delay("a", "b", 1.0)
+    await a.send(b"whole")
+    network.break_at("a", "b", 1.0, random=Random(1))
+    await a.send(b"never seen")
+    with pytest.raises(LinkClosed, match="the link broke"):
+        await a.send(b"after")
+    with pytest.raises(LinkClosed, match="the link broke"):
+        await a.receive()
+    assert await receive_timed(b) == (1.0, b"whole")
+    with pytest.raises(LinkClosed, match="the link broke"):
+        await b.receive()
+    with pytest.raises(LinkClosed, match="the link broke"):
+        await b.send(b"after")
+
+
+async def read_to_end(stream: LinkStream) -> bytes:
+    data = b""
+    while True:
+        try:
+            data += await stream.receive()
+        except anyio.EndOfStream:
+            return data
+
+
+async def test_of_a_stream_a_part_of_the_frame_arrives(
+    autojump_clock: MockClock, network: MemoryNetwork, listener: MemoryListener
+) -> None:
+    """Then the end: what the user of a byte stream sees when a connection is reset."""
+    frame = bytes(range(100))
+    lengths = []
+    for seed in range(20):
+        network.break_at("a", "b", 1.0, random=Random(seed), stream_ports=[listener.address.port])
+        a = await dial(network, listener)
+        b = await listener.accept()
+        await a.send(frame)
+        got = await read_to_end(LinkStream(b))
+        assert frame.startswith(got)
+        lengths.append(len(got))
+        await a.aclose()
+        await b.aclose()
+    assert len(set(lengths)) > 10
+    assert max(lengths) < len(frame)
+    assert network.left() == ([], ["b:0"])
+
+
+async def test_links_break_as_often_as_they_are_told_to(
+    autojump_clock: MockClock, network: MemoryNetwork, listener: MemoryListener
+) -> None:
+    async def broken(seed: int, rate: float) -> list[int]:
+        network.break_at("a", "b", rate, random=Random(seed))
+        numbers = []
+        for number in range(200):
+            a = await dial(network, listener)
+            b = await listener.accept()
+            await a.send(b"frame")
+            try:
+                await b.receive()
+            except LinkClosed:
+                numbers.append(number)
+            await a.aclose()
+            await b.aclose()
+        return numbers
+
+    first = await broken(1, 0.1)
+    assert first == await broken(1, 0.1) != await broken(2, 0.1)
+    assert 5 < len(first) < 50
+    assert await broken(1, 0.0) == []
+
+
+async def test_a_break_behind_a_cut_is_seen_when_it_heals(
+    autojump_clock: MockClock, network: MemoryNetwork, ends: tuple[MemoryLink, MemoryLink]
+) -> None:
+    a, b = ends
+    network.cut("a", "b")
+    await a.send(b"held")
+    network.break_at("a", "b", 1.0, random=Random(1))
+    await a.send(b"lost")
+
+    async def heal_later() -> None:
+        await trio.sleep(3.0)
+        network.heal("a", "b")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heal_later)
+        assert await receive_timed(b) == (3.0, b"held")
+    with pytest.raises(LinkClosed, match="the link broke"):
+        await b.receive()
+
+
+async def test_a_simulation_finds_its_network_by_entry_point(autojump_clock: MockClock) -> None:
+    network, other = new_network(), new_network()
+    address = Address("memory", "b", 1)
+    listener = await network.transport("b").listen(address, frame_bytes_max=10)
+    with pytest.raises(ConnectFailed):
+        await other.transport("a").connect(address, frame_bytes_max=10)
+    link = await network.transport("a").connect(address, frame_bytes_max=10)
+    assert network.left() == (["a to b:1"], ["b:1"])
+    await link.aclose()
+    await listener.aclose()
+    assert network.left() == ([], [])

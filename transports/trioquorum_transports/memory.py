@@ -7,6 +7,7 @@ import errno
 import math
 import os
 from collections import deque
+from collections.abc import Iterable
 from random import Random
 from typing import Final
 
@@ -56,7 +57,7 @@ class MemoryLink:
         wire = self._wire
         if wire.tap is not None:
             wire.tap(wire.nodes, wire.port, self._outbox is wire.there, frame, wire.number)
-        self._outbox.put(frame)
+        wire.put(self._outbox, frame)
 
     async def receive(self) -> bytes:
         """The next frame that has arrived; cancelling loses nothing.
@@ -191,6 +192,32 @@ class MemoryNetwork:
         for path in (self._path(a, b), self._path(b, a)):
             path.delay_s, path.jitter_s, path.random = delay_s, jitter_s, random
 
+    def delay_one_way(self, a: str, b: str, delay_s: float) -> None:
+        """Give what ``a`` sends to ``b`` from now on another latency than the way back."""
+        self._path(a, b).delay_s = delay_s
+
+    def bandwidth(self, a: str, b: str, bytes_per_s: float | None) -> None:
+        """Let so much through each way between ``a`` and ``b``, over all their links; ``None`` is no limit.
+
+        A frame takes its size, and those behind it wait. Frames on their way keep their time.
+        """
+        for path in (self._path(a, b), self._path(b, a)):
+            path.bytes_per_s = math.inf if bytes_per_s is None else bytes_per_s
+
+    def break_at(self, a: str, b: str, rate: float, *, random: Random, stream_ports: Iterable[int] = ()) -> None:
+        """Let links between ``a`` and ``b`` break in the middle of a frame, at ``rate`` per frame, from 0 to 1.
+
+        That frame is lost, and what was sent before it arrives. On links to ``stream_ports``, whose users take frames
+        for pieces of a stream, a part of its beginning arrives as well. Drawn from ``random``.
+        """
+        for path in (self._path(a, b), self._path(b, a)):
+            path.break_rate, path.breaks, path.stream_ports = rate, random, frozenset(stream_ports)
+
+    def left(self) -> tuple[list[str], list[str]]:
+        """The links that somebody holds, and the listeners: none when all nodes have ended in order."""
+        wires = [f"{wire.nodes[0]} to {wire.nodes[1]}:{wire.port}" for wire in self._wires]
+        return wires, [f"{host}:{port}" for host, port in self._listeners]
+
     def cut(self, a: str, b: str) -> None:
         """Stop everything between ``a`` and ``b``, both ways; see ``cut_one_way``."""
         self.cut_one_way(a, b)
@@ -281,6 +308,9 @@ class MemoryNetwork:
 
 class MemoryTransport:
     """``memory://node`` or ``memory://node:port``. Without arguments, one network for the whole process."""
+
+    new_network: Final = MemoryNetwork
+    """For who knows this class by its entry point only."""
 
     def __init__(self, network: MemoryNetwork | None = None, node: str = "local") -> None:
         self._network = _PROCESS_NETWORK if network is None else network

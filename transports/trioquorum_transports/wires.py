@@ -27,6 +27,18 @@ class Path(msgspec.Struct):
     jitter_s: float = 0.0
     random: Random | None = None
     cut: bool = False
+    bytes_per_s: float = math.inf
+    free_at_s: float = 0.0  # when all that was sent has left the sender
+    break_rate: float = 0.0
+    breaks: Random | None = None
+    stream_ports: frozenset[int] = frozenset()
+
+    def arrival_s(self, size: int) -> float:
+        """When a frame of ``size`` bytes that is sent now arrives; those behind it wait until it has left."""
+        now = trio.current_time()
+        if size and self.bytes_per_s < math.inf:
+            now = self.free_at_s = max(now, self.free_at_s) + size / self.bytes_per_s
+        return now + self.latency_s()
 
     def latency_s(self) -> float:
         """How long the next frame takes."""
@@ -42,6 +54,7 @@ class Pipe:
         self.sender = trio.lowlevel.ParkingLot()
         self.receiver = trio.lowlevel.ParkingLot()
         self._path = path
+        self._last_words = "closed by the other end"
         self._flight: deque[tuple[float, bytes | None]] = deque()  # when due, and the frame; None closes
         self._bytes = 0  # in flight and arrived
 
@@ -52,9 +65,22 @@ class Pipe:
 
     def put(self, frame: bytes | None) -> None:
         """Send a frame off, or the close; it waits behind what was sent before, however fast it is itself."""
-        self._flight.append((trio.current_time() + self._path.latency_s(), frame))
+        self._flight.append((self._path.arrival_s(len(frame or b"")), frame))
         self._bytes += len(frame or b"")
         self.receiver.unpark_all()
+
+    def breaks_link(self) -> bool:
+        """Whether the next frame is one that does not arrive."""
+        path = self._path
+        return path.breaks is not None and path.breaks.random() < path.break_rate
+
+    def put_start(self, frame: bytes, port: int) -> None:
+        """Send off what arrives of a frame in which the link breaks: of a stream its first bytes, else nothing."""
+        path = self._path
+        if path.breaks is not None and port in path.stream_ports and (kept := path.breaks.randrange(len(frame) or 1)):
+            self.put(frame[:kept])
+        self._last_words = "the link broke"
+        self.put(None)
 
     def take(self) -> bytes:
         """The oldest frame that has arrived."""
@@ -74,7 +100,7 @@ class Pipe:
                 return due
             self._flight.popleft()
             if frame is None:
-                self.ended = self.ended or "closed by the other end"
+                self.ended = self.ended or self._last_words
             else:
                 self.arrived.append(frame)
         return math.inf
@@ -127,6 +153,16 @@ class Wire:
         """Let everyone who waits on the link look again."""
         self.there.wake()
         self.back.wake()
+
+    def put(self, pipe: Pipe, frame: bytes) -> None:
+        """Send a frame off in one direction, unless it is one in which the link breaks."""
+        if not pipe.breaks_link():
+            pipe.put(frame)
+            return
+        # The receiver learns of it when what was sent before has arrived, the sender at once.
+        pipe.put_start(frame, self.port)
+        (self.back if pipe is self.there else self.there).end("the link broke")
+        self.wake()
 
     def end_closed(self) -> None:
         """One of the two ends was closed."""

@@ -1,6 +1,8 @@
 """What an ensemble in memory needs of a network, and a client's byte stream over its links."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from random import Random
 from typing import Final, Protocol
 
 import anyio
@@ -8,8 +10,8 @@ import anyio.lowlevel
 from anyio.abc import ByteStream
 
 from trioquorum.client import Dial
-from trioquorum.errors import LinkClosed
-from trioquorum.transport import Address, Link, Transport
+from trioquorum.errors import ConfigError, LinkClosed
+from trioquorum.transport import ENTRY_POINT_GROUP, Address, Link, Transport
 
 QUORUM_PORT: Final = 2888
 OBSERVER_MASTER_PORT: Final = 2889
@@ -26,7 +28,7 @@ Tap = Callable[[tuple[str, str], int, bool, bytes, int], None]
 
 
 class Network(Protocol):
-    """Such as ``trioquorum_transports.memory.MemoryNetwork``, which has more to offer: delays, one-way cuts.
+    """What an ensemble needs, such as ``trioquorum_transports.memory.MemoryNetwork``.
 
     ``tap`` is told every frame when it leaves its sender, in whom it raises.
     """
@@ -44,6 +46,47 @@ class Network(Protocol):
 
     def node_down(self, node: str) -> None:
         """Break all links and listeners of a node at once."""
+
+
+class SimulatedNetwork(Network, Protocol):
+    """What a simulation does to a network besides; ``MemoryNetwork`` says what each fault is."""
+
+    def delay(self, a: str, b: str, delay_s: float, *, jitter_s: float = 0.0, random: Random | None = None) -> None:
+        """Set the latency between two nodes."""
+
+    def delay_one_way(self, a: str, b: str, delay_s: float) -> None:
+        """Set the latency from one node to another."""
+
+    def bandwidth(self, a: str, b: str, bytes_per_s: float | None) -> None:
+        """Set how much goes each way between two nodes; ``None`` is no limit."""
+
+    def cut_one_way(self, a: str, b: str) -> None:
+        """Hold back what one node sends to another."""
+
+    def heal(self, a: str, b: str) -> None:
+        """End the cuts between two nodes."""
+
+    def break_links(self, a: str, b: str) -> None:
+        """End every link between two nodes at once."""
+
+    def break_at(self, a: str, b: str, rate: float, *, random: Random, stream_ports: Iterable[int] = ()) -> None:
+        """Let links between two nodes break in the middle of a frame, at ``rate`` per frame."""
+
+    def left(self) -> tuple[list[str], list[str]]:
+        """Links and listeners that are still there."""
+
+
+def new_network() -> SimulatedNetwork:
+    """A network of its own for a simulation, from the package that offers ``memory://``.
+
+    Raises:
+        ConfigError: no installed package does, or the one that does cannot be simulated.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP, name="memory"):
+        make: Callable[[], SimulatedNetwork] | None = getattr(point.load(), "new_network", None)
+        if make is not None:
+            return make()
+    raise ConfigError("no installed transport for memory:// can be simulated; install trioquorum with its transports")
 
 
 def node_name(peer: int) -> str:
