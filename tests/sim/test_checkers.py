@@ -3,6 +3,7 @@
 The histories are made by hand, transaction by transaction and call by call.
 """
 
+import random
 from typing import Any
 
 import pytest
@@ -10,15 +11,18 @@ import pytest
 from trioquorum.client import OPEN_ACL, State
 from trioquorum.errors import Code
 from trioquorum.invariants import InvariantViolation
-from trioquorum.testing.checkers import answers, check_history, order, sessions, trees
-from trioquorum.testing.history import Call, History, SessionRecord, Turned
+from trioquorum.testing.checkers import answers, check_history, locks, order, sessions, trees
+from trioquorum.testing.history import Call, History, SessionRecord, Told, Turned
 from trioquorum.testing.truth import Truth
+from trioquorum.testing.workloads import Bank, Ephemerals, Register, Watching, Workload
+from trioquorum.testing.workloads.bank import ACCOUNTS
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.jute import Record
-from trioquorum.wire.ops import Op
+from trioquorum.wire.ops import CreateFlag, EventType, Op
 from trioquorum.wire.records import (
     CreateRequest,
     DataResponse,
+    MultiHeader,
     PathRequest,
     PathResponse,
     PathVersionRequest,
@@ -33,7 +37,9 @@ from trioquorum.wire.txn import (
     CreateTxn,
     DeleteTxn,
     ErrorTxn,
+    MultiTxn,
     SetDataTxn,
+    SubTxn,
     Txn,
     TxnHeader,
 )
@@ -101,8 +107,12 @@ class Story:
         zxid = self.txn(session, call.xid, Op.SET_DATA, SetDataTxn(path, data, version))
         return self.ends(call, zxid, StatResponse(self.stat(path)))
 
-    def gets(self, session: int, path: str, zxid: int, data: bytes, stat: Stat) -> Call:
-        call = self.begins(session, Op.GET_DATA, PathWatchRequest(path, watch=False))
+    def told(self, session: int, kind: EventType, path: str, zxid: int) -> None:
+        position, now = self.history.step()
+        self.records[session].seen.append(Told(kind, path, zxid, position, now))
+
+    def gets(self, session: int, path: str, zxid: int, data: bytes, stat: Stat, *, watched: bool = False) -> Call:
+        call = self.begins(session, Op.GET_DATA, PathWatchRequest(path, watched), watched=watched)
         return self.ends(call, zxid, DataResponse(data, stat))
 
     def fails(self, session: int, op: Op, request: Record, code: Code) -> Call:
@@ -355,6 +365,253 @@ def test_a_write_of_a_session_that_ended() -> None:
     story.closes(A, time_ms=TIMEOUT_MS * 2)
     story.creates(A, "/a")
     refused(story, "only sessions that live write", "session=10", "zxid=4")
+
+
+# Sequential nodes and locks
+
+
+def queues(story: Story, session: int, number: int, count: int) -> Call:
+    """A place in the queue of ``/lock``."""
+    prefix = f"/lock/{session:x}-"
+    call = story.begins(session, Op.CREATE, CreateRequest(prefix, b"", ACL, int(CreateFlag.EPHEMERAL_SEQUENTIAL)))
+    path = f"{prefix}{number:010d}"
+    zxid = story.txn(session, call.xid, Op.CREATE, CreateTxn(path, b"", ACL, True, count))
+    return story.ends(call, zxid, PathResponse(path))
+
+
+def test_numbers_that_fall() -> None:
+    story = two_sessions()
+    story.creates(A, "/lock")
+    queues(story, A, 1, 1)
+    queues(story, B, 2, 2)
+    story.check()
+    queues(story, A, 2, 3)
+    refused(story, "sequence numbers rise", "parent='/lock', number=2, zxid=6, before=2, before_zxid=5")
+
+
+def test_two_that_hold_a_lock() -> None:
+    story = two_sessions()
+    story.creates(A, "/lock")
+    story.creates(A, "/fence", count=2)
+    queues(story, A, 0, 1)
+    queues(story, B, 1, 2)
+    story.sets(A, "/fence", b"A", 1)
+    locks.check(story.truth(), "/lock", "/fence")
+    story.sets(B, "/fence", b"B", 2)
+    story.check()
+    with pytest.raises(InvariantViolation, match="one holds a lock: lock='/lock', zxid=8, acted=11, held=10"):
+        locks.check(story.truth(), "/lock", "/fence")
+
+
+# Watches
+
+
+def watched(*, then: int = 1) -> Story:
+    """B watches the data of ``/a`` since zxid 3; A changes it at 4, and at 5 and so on."""
+    story = two_sessions()
+    story.turns(B, State.CONNECTED)
+    story.creates(A, "/a", b"0")
+    story.gets(B, "/a", 3, b"0", story.stat("/a"), watched=True)
+    for version in range(1, then + 1):
+        story.sets(A, "/a", b"%d" % version, version)
+    return story
+
+
+def reconnects(story: Story) -> None:
+    story.turns(B, State.CONNECTING)
+    story.turns(B, State.CONNECTED)
+
+
+CHANGED, DELETED = EventType.NODE_DATA_CHANGED, EventType.NODE_DELETED
+CREATED, CHILDREN = EventType.NODE_CREATED, EventType.NODE_CHILDREN_CHANGED
+
+
+def test_a_change_that_is_told_in_time() -> None:
+    story = watched()
+    story.told(B, CHANGED, "/a", 4)
+    story.gets(B, "/a", 4, b"1", story.stat("/a"), watched=True)
+    reconnects(story)
+    story.sets(A, "/a", b"2", 2)
+    story.told(B, CHANGED, "/a", -1)
+    story.gets(B, "/a", 5, b"2", story.stat("/a"))
+    story.check()
+
+
+def test_a_change_that_is_seen_before_it_is_told() -> None:
+    story = watched()
+    story.gets(B, "/a", 4, b"1", story.stat("/a"))
+    story.told(B, CHANGED, "/a", 4)
+    refused(story, "a change is told before it is seen", "path='/a', watched_since=3, changed=4, seen=4, by_xid=2")
+
+
+def test_a_change_that_is_missed_over_a_reconnect() -> None:
+    story = watched()
+    reconnects(story)
+    story.gets(B, "/a", 4, b"1", story.stat("/a"))
+    refused(story, "a change is told before it is seen", "changed=4, seen=4")
+
+
+def test_an_event_that_is_told_twice() -> None:
+    story = watched()
+    story.told(B, CHANGED, "/a", 4)
+    story.told(B, CHANGED, "/a", 4)
+    refused(story, "only what was asked for is told, and once", "'NODE_DATA_CHANGED', zxid=4")
+
+
+def test_an_event_that_nobody_asked_for() -> None:
+    story = watched()
+    story.told(B, CHILDREN, "/", 3)
+    refused(story, "only what was asked for is told, and once", "path='/', event='NODE_CHILDREN_CHANGED'")
+
+
+def test_the_second_change_instead_of_the_first() -> None:
+    story = watched(then=2)
+    story.told(B, CHANGED, "/a", 5)
+    refused(story, "a watch tells the first change behind it", "zxid=5", "first=(4, 'NODE_DATA_CHANGED')")
+
+
+def test_a_change_of_another_kind() -> None:
+    story = watched()
+    story.told(B, DELETED, "/a", 4)
+    refused(story, "a watch tells the first change behind it", "event='NODE_DELETED'")
+
+
+def test_what_was_seen_already_is_told() -> None:
+    story = watched(then=0)
+    story.told(B, CREATED, "/a", 3)
+    refused(story, "a watch tells the first change behind it", "zxid=3", "first=None")
+
+
+def test_an_event_made_up_for_without_a_reconnect() -> None:
+    story = watched()
+    story.told(B, CHANGED, "/a", -1)
+    refused(story, "only a reconnect makes up for events", "watched_since=3")
+
+
+def test_an_event_made_up() -> None:
+    story = watched(then=0)
+    reconnects(story)
+    story.told(B, CHANGED, "/a", -1)
+    refused(story, "what is made up for happened", "watched_since=3")
+
+
+def test_a_node_that_came_and_went_while_its_watcher_was_away() -> None:
+    story = two_sessions()
+    story.turns(B, State.CONNECTED)
+    call = story.begins(B, Op.EXISTS, PathWatchRequest("/a", watch=True), watched=True)
+    story.ends(call, 2, error=Code.NONODE)
+    reconnects(story)
+    story.creates(A, "/a")
+    gone = story.begins(A, Op.DELETE, PathVersionRequest("/a", -1))
+    story.ends(gone, story.txn(A, gone.xid, Op.DELETE, DeleteTxn("/a")))
+    story.ends(story.begins(B, Op.SYNC, PathRequest("/")), 4)
+    story.check()
+    story.creates(A, "/a", count=2)
+    story.told(B, CREATED, "/a", 5)
+    story.check()
+    story.records[B].seen.pop()
+    story.ends(story.begins(B, Op.SYNC, PathRequest("/")), 5)
+    refused(story, "a change is told before it is seen", "path='/a'", "changed=5, seen=5")
+
+
+# Multis and what workloads know
+
+
+def transfers(story: Story, amount: int, *, done: int | None = None) -> Call:
+    """``amount`` from account a to b, and how much of it arrived."""
+    first, second = b"%d" % -amount, b"%d" % (amount if done is None else done)
+    parts = [SetDataRequest("/bank/a", first, 0), SetDataRequest("/bank/b", second, 0)]
+    body = b"".join(MultiHeader(Op.SET_DATA, False, -1).encode() + part.encode() for part in parts)
+    call = story.begins(A, Op.MULTI, None)
+    call.body = body + MultiHeader(-1, True, -1).encode()
+    txns = [SubTxn(Op.SET_DATA, SetDataTxn(part.path or "", part.data, 1).encode()) for part in parts]
+    zxid = story.txn(A, call.xid, Op.MULTI, MultiTxn(txns))
+    return story.ends(call, zxid, [story.stat("/bank/a"), story.stat("/bank/b")])
+
+
+def bank() -> Story:
+    story = two_sessions()
+    story.creates(A, "/bank")
+    for count, account in enumerate(ACCOUNTS, 1):
+        story.creates(A, account, count=count)
+    return story
+
+
+class NoScene:
+    rng = random.Random(0)
+    pause_s = 1.0
+    over = True
+
+
+def workload(kind: type[Workload]) -> Any:
+    return kind(NoScene())  # type: ignore[arg-type]
+
+
+def test_half_a_multi() -> None:
+    story = bank()
+    transfers(story, 5)
+    story.check()
+    workload(Bank).check(story.truth())
+    multi: Any = story.txns[-1][1].record
+    multi.txns.pop()
+    refused(story, "all of a multi or nothing", "asked=2, done=1")
+
+
+def test_a_failed_multi_that_changed_something() -> None:
+    story = bank()
+    transfers(story, 5).result = [Code.OK, Code.BADVERSION]
+    refused(story, "a multi that failed changed nothing", "BADVERSION", "done=2")
+
+
+def test_money_that_was_made() -> None:
+    story = bank()
+    transfers(story, 5, done=6)
+    with pytest.raises(InvariantViolation, match="money is not made: zxid=8, total=1"):
+        workload(Bank).check(story.truth())
+
+
+def test_an_ephemeral_that_somebody_removed() -> None:
+    story = two_sessions()
+    story.creates(A, "/ephemerals")
+    story.creates(A, "/ephemerals/a", ephemeral=True)
+    workload(Ephemerals).check(story.truth())
+    story.txn(B, 1, Op.DELETE, DeleteTxn("/ephemerals/a"))
+    with pytest.raises(InvariantViolation, match=r"ephemerals are their session's: .*owner=10, removed_by=11"):
+        workload(Ephemerals).check(story.truth())
+
+
+def test_a_compare_and_set_that_somebody_else_won() -> None:
+    story = two_sessions()
+    story.creates(A, "/register")
+    story.creates(A, "/register/a")
+    story.sets(A, "/register/a", b"mine", 1)
+    register = workload(Register)
+    register.won[4, "/register/a", 1] = b"mine"
+    register.check(story.truth())
+    register.won[4, "/register/a", 1] = b"other"
+    with pytest.raises(InvariantViolation, match=r"one wins each version: .*winner=b'other', there=b'mine', zxid=5"):
+        register.check(story.truth())
+
+
+def test_a_watcher_that_is_told_twice() -> None:
+    watching = workload(Watching)
+    watching.told = [1, 0, 2]
+    with pytest.raises(InvariantViolation, match="a watcher is told once: watcher=2, times=2"):
+        watching.check(two_sessions().truth())
+
+
+# Histories
+
+
+def test_a_history_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(clock=lambda: 0.0)
+    monkeypatch.setattr("trioquorum.testing.history.CALLS_MAX", 10_001)
+    assert not history.full
+    history.calls = 1
+    assert history.full
+    history.calls = 10_001
+    with pytest.raises(InvariantViolation, match="a history has a bound: calls=10001"):
+        history.step()
 
 
 # Trees

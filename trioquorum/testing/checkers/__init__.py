@@ -4,7 +4,7 @@ Nothing here knows what the servers ran on. Every checker raises ``InvariantViol
 that contradict each other, and takes time that grows like n log n.
 """
 
-from trioquorum.testing.checkers import answers, order, sessions
+from trioquorum.testing.checkers import answers, locks, order, sequences, sessions, trees, watches
 from trioquorum.testing.history import History
 from trioquorum.testing.truth import Truth
 
@@ -18,6 +18,8 @@ def check_history(history: History, truth: Truth) -> None:
     order.check(history)
     answers.check(history, truth)
     sessions.check(history, truth)
+    sequences.check(history, truth)
+    watches.check(history, truth)
 
 
-__all__ = ["answers", "check_history", "order", "sessions"]
+__all__ = ["answers", "check_history", "locks", "order", "sequences", "sessions", "trees", "watches"]

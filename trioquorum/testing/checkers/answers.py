@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from trioquorum.errors import Code
 from trioquorum.invariants import invariant
-from trioquorum.testing.checkers.requests import WRITES, Part, parts_of_call
+from trioquorum.testing.checkers.requests import SEQUENTIAL, WRITES, Part, parts_of_call
 from trioquorum.testing.history import Call, History
 from trioquorum.testing.model import OWN_PATHS, Model, Znode, parent, parts_of
 from trioquorum.testing.truth import Truth
 from trioquorum.wire.client import decode_path_watch
 from trioquorum.wire.jute import Record
-from trioquorum.wire.ops import CreateFlag, Op
+from trioquorum.wire.ops import Op
 from trioquorum.wire.records import Stat
 from trioquorum.wire.txn import (
     CheckVersionTxn,
@@ -26,10 +26,6 @@ from trioquorum.wire.txn import (
 )
 
 READS: Final = frozenset({Op.EXISTS, Op.GET_DATA, Op.GET_CHILDREN, Op.GET_CHILDREN2})
-
-_SEQUENTIAL: Final = frozenset(
-    {CreateFlag.PERSISTENT_SEQUENTIAL, CreateFlag.EPHEMERAL_SEQUENTIAL, CreateFlag.PERSISTENT_SEQUENTIAL_WITH_TTL}
-)
 
 
 def check(history: History, truth: Truth) -> None:
@@ -176,7 +172,7 @@ def _matches(part: Part, record: Record) -> bool:
     match record:
         case CreateTxn() | CreateTtlTxn() | CreateContainerTxn():
             own = record.path
-            named = own[:-10] == part.path if part.flags in _SEQUENTIAL else own == part.path
+            named = own[:-10] == part.path if part.flags in SEQUENTIAL else own == part.path
             return named and record.data == part.data
         case SetDataTxn(path=path, data=data):
             return part.op == Op.SET_DATA and path == part.path and data == part.data

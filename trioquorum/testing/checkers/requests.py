@@ -7,7 +7,7 @@ import msgspec
 from trioquorum.testing.history import Call
 from trioquorum.wire.client import decode_multi
 from trioquorum.wire.jute import Record
-from trioquorum.wire.ops import Op
+from trioquorum.wire.ops import CreateFlag, Op
 from trioquorum.wire.records import (
     CreateRequest,
     CreateTtlRequest,
@@ -36,6 +36,10 @@ _RECORDS: Final[dict[Op, type[Record]]] = {
     Op.SET_DATA: SetDataRequest,
     Op.SET_ACL: SetAclRequest,
 }
+
+SEQUENTIAL: Final = frozenset(
+    {CreateFlag.PERSISTENT_SEQUENTIAL, CreateFlag.EPHEMERAL_SEQUENTIAL, CreateFlag.PERSISTENT_SEQUENTIAL_WITH_TTL}
+)
 
 WRITES: Final = frozenset({*_RECORDS, Op.MULTI, Op.CLOSE_SESSION})
 
