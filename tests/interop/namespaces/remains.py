@@ -13,7 +13,7 @@ from trioquorum.storage.disk import RealDisk
 from trioquorum.testing.checkers import trees
 from trioquorum.testing.truth import Truth, read_logs
 
-ALARMS = ("Traceback", "a safety rule broke", '"digest_mismatch"', '"log_unusable"')
+ALARMS = ("Traceback", "a safety rule broke", '"digest_mismatch"')
 
 
 class Terms:

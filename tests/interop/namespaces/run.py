@@ -21,7 +21,7 @@ from trioquorum.testing.history import History, Turned
 from trioquorum.testing.workloads import WORKLOADS, Workload
 
 PAUSE_S_MIN: Final = 0.1
-CALLS_PER_PAUSE: Final = 10
+CALLS_PER_PAUSE: Final = 20
 """Calls of all clients in one mean pause, roughly; longer runs make longer pauses, so that a history holds them."""
 HISTORY_CALLS: Final = 200_000
 WIND_DOWN_S: Final = 60.0
