@@ -20,6 +20,7 @@ from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CreateFlag, EventType, Op
 from trioquorum.wire.records import (
+    ChildrenResponse,
     CreateRequest,
     DataResponse,
     MultiHeader,
@@ -493,6 +494,20 @@ def test_an_event_made_up() -> None:
     reconnects(story)
     story.told(B, CHANGED, "/a", -1)
     refused(story, "what is made up for happened", "watched_since=3")
+
+
+def test_an_end_that_is_made_up_for_each_of_two_watches() -> None:
+    story = watched(then=0)
+    call = story.begins(B, Op.GET_CHILDREN, PathWatchRequest("/a", watch=True), watched=True)
+    story.ends(call, 3, ChildrenResponse([]))
+    reconnects(story)
+    gone = story.begins(A, Op.DELETE, PathVersionRequest("/a", -1))
+    story.ends(gone, story.txn(A, gone.xid, Op.DELETE, DeleteTxn("/a")))
+    story.told(B, DELETED, "/a", -1)
+    story.told(B, DELETED, "/a", -1)
+    story.check()
+    story.told(B, DELETED, "/a", -1)
+    refused(story, "only what was asked for is told, and once", "'NODE_DELETED', zxid=-1")
 
 
 def test_a_node_that_came_and_went_while_its_watcher_was_away() -> None:
