@@ -140,7 +140,7 @@ def _observer_forwarded_to_as_a_follower(monkeypatch: pytest.MonkeyPatch) -> Non
 @mutant("a vote says what the disk holds")
 def _vote_with_the_committed_zxid(monkeypatch: pytest.MonkeyPatch) -> None:
     """ZOOKEEPER-2845: what is logged and not committed is not counted."""
-    monkeypatch.setattr(Database, "last_zxid", property(lambda self: self.tree.last_zxid - 1))
+    monkeypatch.setattr(Database, "vote_zxid", property(lambda self: max(self.last_zxid - 1, 0)))
 
 
 async def _write(ensemble: MemoryEnsemble, *names: str) -> None:

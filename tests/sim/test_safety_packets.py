@@ -352,6 +352,10 @@ def _leader_without_what_was_answered(stage: Stage) -> None:
     stage.join(FOLLOWER)
 
 
+def test_a_voter_without_data_says_so() -> None:
+    _votes(Stage(), -1, EPOCH - 1)
+
+
 @pytest.mark.parametrize(("rule", "story"), BROKEN, ids=[story.__name__.strip("_") for _, story in BROKEN])
 def test_what_is_broken_is_found(rule: str, story: Story) -> None:
     with pytest.raises(InvariantViolation) as caught:

@@ -1,10 +1,15 @@
 """acceptedEpoch and currentEpoch on disks, and what a vote says of them and of the log."""
 
+from typing import Final
+
 from trioquorum.events import Established, Event, PeerStarted, PhaseChanged, RoundStarted, StateChanged
 from trioquorum.invariants import invariant
 from trioquorum.testing.safety.sight import Sight
 
-WATCHED = (PeerStarted, PhaseChanged, StateChanged, Established)
+UNTRUSTED: Final = -1
+"""What a voter says whose data is gone: it is not counted."""
+
+WATCHED: Final = (PeerStarted, PhaseChanged, StateChanged, Established)
 
 
 class EpochsOnDisk:
@@ -31,7 +36,7 @@ class EpochsOnDisk:
                 current <= accepted, "currentEpoch is an accepted one", peer=peer, found=current, accepted=accepted
             )
             self._seen[peer] = accepted, current
-        elif isinstance(event, RoundStarted) and event.leader == peer:
+        elif isinstance(event, RoundStarted) and event.leader == peer and event.zxid != UNTRUSTED:
             logged, current = self._sight.logged(peer), self._sight.current(peer)
             invariant(
                 self._sight.holds(peer, event.zxid)
