@@ -1,4 +1,4 @@
-"""The command line: serve, ensemble, status. The only module that may import typer and rich."""
+"""The command line: serve, ensemble, status; with ``cli_simulate`` the only modules that may import typer and rich."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import msgspec
 import trio
 import typer
 
-from trioquorum import __version__
+from trioquorum import __version__, cli_simulate
 from trioquorum.config import (
     STANDALONE_CLIENT,
     PeerSpec,
@@ -46,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(cli_simulate.simulate)
 
 
 class LogLevel(StrEnum):

@@ -168,14 +168,22 @@ class MemoryEnsemble:
         common = leaders.pop() if len(leaders) == 1 else None
         return common[0] if common is not None and common[0] in ids else None
 
+    def addresses(self, peer: int) -> tuple[Address, ...]:
+        """Where ``peer`` listens: for learners, elections, clients."""
+        return tuple(_address(peer, port) for port in (QUORUM_PORT, ELECTION_PORT, CLIENT_PORT))
+
+    def tell(self, peer: int, event: Event) -> None:
+        """Add something that no peer says to the trace, and tell every reader."""
+        self.trace.append(Happening(trio.current_time(), peer, event))
+        for reader in tuple(self._readers):
+            reader(peer, event)
+
     def _heard(self, life: Life, event: Event) -> None:
         peer = life.peer
         if peer.running:
             peer.note(event)
             self.safety.check(peer.id, peer.database if peer.loaded else None, event)
-        self.trace.append(Happening(trio.current_time(), peer.id, event))
-        for reader in tuple(self._readers):
-            reader(peer.id, event)
+        self.tell(peer.id, event)
         self._changed.unpark_all()
 
     def _left(self, nodes: tuple[str, str], port: int, dialler_sends: bool, frame: bytes, link: int) -> None:

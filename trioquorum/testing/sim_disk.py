@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from trioquorum.errors import DiskFailed, PeerProtocolError, StorageError
+from trioquorum.invariants import invariant
 from trioquorum.storage.disk import TEMPORARY, AtomicFile
 from trioquorum.storage.log_format import HEADER, MAGIC, parse_records
 from trioquorum.storage.memory_disk import FREE_BYTES, Effect, Files, MemoryDisk
@@ -76,7 +77,8 @@ class SimDisk(MemoryDisk):
     """A ``Disk`` with ``faults``, which strike as ``rng`` draws; each that does is counted in ``counts`` by its kind.
 
     After a change that failed the files are as they might be; a peer that starts anew may use the same disk. ``crash``
-    gives the one that the restarted machine finds, with the same faults, randomness and counts.
+    gives the one that the restarted machine finds, with the same faults, randomness and counts. ``archive`` is given
+    every transaction that is logged, by zxid, and keeps it whatever becomes of the log.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class SimDisk(MemoryDisk):
         files: Mapping[str, bytes] | None = None,
         *,
         flush_latency_s: float = 0.0,
+        archive: dict[int, bytes] | None = None,
     ) -> None:
         super().__init__(files, flush_latency_s=flush_latency_s)
+        self.archive = archive
         self.faults = faults
         self.counts = counts
         self._rng = rng
@@ -168,7 +172,16 @@ class SimDisk(MemoryDisk):
             self.files[name] += data[: max(room, 0)]
             raise self._full(name)
         self._appended[name] = None
+        if self.archive is not None:
+            self._keep(name, data)
         await self._perform(_Change(name, data=data), len(data))
+
+    def _keep(self, name: str, data: bytes) -> None:
+        assert self.archive is not None
+        begun = 0 if self.files[name] else len(HEADER)
+        for zxid, payload in parse_records(data, begun, whole=True).records:
+            known = self.archive.setdefault(zxid, payload)
+            invariant(known == payload, "one transaction bears a zxid", zxid=zxid, logged=payload, known=known)
 
     # Whole files, by way of temporary ones
 
@@ -247,7 +260,14 @@ class SimDisk(MemoryDisk):
             if name in files and self._strikes(self.faults.zeros_rate, "zeros behind a log"):
                 files[name] += bytes(self._rng.randint(1, ZEROS_BYTES_MAX))
         whole = {name: bytes(data) for name, data in files.items()}
-        found = SimDisk(self._rng, self.faults, self.counts, whole, flush_latency_s=self.flush_latency_s)
+        found = SimDisk(
+            self._rng,
+            self.faults,
+            self.counts,
+            whole,
+            flush_latency_s=self.flush_latency_s,
+            archive=self.archive,
+        )
         found._rotten = dict(self._rotten)
         return found
 

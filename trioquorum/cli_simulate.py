@@ -1,0 +1,225 @@
+"""``trioquorum simulate``: seeds of the deterministic simulator, from the command line."""
+
+import secrets
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from trioquorum import __version__
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from trioquorum.testing.campaign import Choice, Summary
+    from trioquorum.testing.plan import Plan
+    from trioquorum.testing.shrink import Shrunk
+    from trioquorum.testing.simulation import Report
+
+FRESH_SEEDS: Final = 1 << 40
+NOTHING: Final = "-"
+
+
+def simulate(
+    seed: Annotated[int | None, typer.Option(help="The (first) seed [default: a fresh one, which is printed].")] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 1,
+    peers: Annotated[int | None, typer.Option(help="Voters [default: drawn from the seed].", min=1, max=9)] = None,
+    faults: Annotated[
+        str, typer.Option(help="Which may strike: all, none, network, disk, process, or kinds, by commas.")
+    ] = "all",
+    minutes: Annotated[
+        float | None, typer.Option(help="Virtual minutes under faults [default: drawn from the seed].")
+    ] = None,
+    workloads: Annotated[str | None, typer.Option(help="Workloads, by commas [default: drawn from the seed].")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Only these strikes of the plan, by number and commas; - is none.")
+    ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print everything that happens, with its virtual time.")
+    ] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Drop faults and workloads from a failing run while it still fails.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes for several seeds [default: one a core].")] = None,
+    limit_minutes: Annotated[
+        float | None, typer.Option(help="Begin no new seed after so many minutes of real time.")
+    ] = None,
+) -> None:
+    """Simulate ensembles under faults; each run is repeated exactly by its seed. Exit code 1 when one breaks a rule."""
+    # The simulator and the servers in it load only now: help does not wait for them.
+    from trioquorum.errors import ConfigError
+    from trioquorum.testing.campaign import Choice, Summary
+    from trioquorum.testing.plan import kinds_of
+    from trioquorum.testing.simulation import simulate as run_plan
+    from trioquorum.testing.workloads import WORKLOADS
+
+    try:
+        choice = Choice(
+            peers=peers,
+            safety_s=None if minutes is None else minutes * 60,
+            kinds=kinds_of(faults),
+            workloads=None if workloads is None else _names(workloads, WORKLOADS),
+            keep=None if keep is None else _numbers(keep),
+        )
+    except ConfigError as error:
+        typer.echo(f"trioquorum: {error}", err=True)
+        raise typer.Exit(2) from None
+    first = secrets.randbelow(FRESH_SEEDS) if seed is None else seed
+    if seeds == 1:
+        plan = choice.plan(first)
+        if trace:
+            typer.echo(_describe(plan))
+        summary = Summary()
+        summary.add(run_plan(plan, tell=typer.echo if trace else None))
+    else:
+        summary = _campaign(first, seeds, choice, jobs, limit_minutes)
+    _sum_up(summary, first)
+    if summary.failures:
+        report = summary.failures[0]
+        _explain(report, choice, _shrink(report) if shrink else None, traced=trace)
+        raise typer.Exit(1)
+
+
+def _campaign(first: int, seeds: int, choice: "Choice", jobs: int | None, limit_minutes: float | None) -> "Summary":
+    from trioquorum.testing.campaign import campaign, seeds_from
+
+    with _progress() as progress:
+        bar = progress.add_task(f"seeds from {first}", total=seeds)
+
+        def done(report: "Report") -> None:
+            progress.advance(bar)
+            if report.failure is not None:
+                progress.print(f"seed {report.plan.seed}, {report.failure.phase}: {report.failure.what}")
+
+        limit_s = None if limit_minutes is None else limit_minutes * 60
+        return campaign(seeds_from(first, seeds), choice, jobs=jobs, limit_s=limit_s, done=done)
+
+
+def _progress() -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+
+
+def _shrink(report: "Report") -> "Shrunk":
+    from trioquorum.testing.shrink import shrink
+    from trioquorum.testing.simulation import simulate as run_plan
+
+    typer.echo("shrinking...", err=True)
+    return shrink(report.plan, lambda plan: run_plan(plan).failure is not None)
+
+
+# -- What is printed ---------------------------------------------------------------------------------------------------
+
+
+def _describe(plan: "Plan") -> str:
+    lines = [
+        f"seed {plan.seed}: {plan.peers} voters, {plan.observers} observers, {plan.safety_s:g} s under faults",
+        f"workloads {', '.join(plan.workloads)}",
+        f"settings {plan.settings} limits {plan.limits} groups {plan.groups or 'none'}",
+    ]
+    for number, strike in enumerate(plan.strikes):
+        draws = f"a={strike.a} b={strike.b} size={strike.size}"
+        lines.append(f"strike {number}: {strike.kind} at {strike.at_s:g} s for {strike.lasts_s:g} s ({draws})")
+    return "\n".join(lines)
+
+
+def _sum_up(summary: "Summary", first: int) -> None:
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.counts.items())) or "none"
+    typer.echo(
+        f"{summary.seeds} seeds from {first}, commit {commit()}: {len(summary.failures)} failed\n"
+        f"  virtual time {summary.virtual_s / 3600:.2f} h of ensembles in {summary.wall_s:.0f} s, "
+        f"{summary.elections} elections, {summary.transactions} transactions, {summary.calls} calls of clients, "
+        f"healed in {summary.healed_s_max:.1f} s at most\n"
+        f"  faults: {faults}"
+    )
+    if len(summary.failures) > 1:
+        typer.echo("  failing seeds: " + ", ".join(str(report.plan.seed) for report in summary.failures))
+
+
+def _explain(report: "Report", choice: "Choice", shrunk: "Shrunk | None", *, traced: bool) -> None:
+    """Seed, commit, rule and facts, the end of the trace, and how to see it again."""
+    assert report.failure is not None
+    if not traced:
+        typer.echo("\n".join(report.tail))
+    typer.echo(f"seed {report.plan.seed}, commit {commit()}, {report.failure.phase}: {report.failure.what}")
+    typer.echo("again:  " + _command(report.plan.seed, choice))
+    if shrunk is not None:
+        typer.echo(
+            f"smaller, after {shrunk.runs} runs: {len(shrunk.strikes)} strikes are left\n"
+            "again:  " + _command(report.plan.seed, choice, shrunk)
+        )
+
+
+def _command(seed: int, choice: "Choice", shrunk: "Shrunk | None" = None) -> str:
+    from trioquorum.testing.plan import KINDS
+
+    words = [f"trioquorum simulate --seed {seed}"]
+    if choice.peers is not None:
+        words.append(f"--peers {choice.peers}")
+    if choice.safety_s is not None:
+        words.append(f"--minutes {choice.safety_s / 60:g}")
+    if choice.kinds != KINDS:
+        words.append(f"--faults {','.join(choice.kinds) or 'none'}")
+    workloads = choice.workloads if shrunk is None else shrunk.workloads
+    if workloads is not None:
+        words.append(f"--workloads {_listed(workloads)}")
+    keep = choice.keep if shrunk is None else shrunk.strikes
+    if keep is not None:
+        words.append(f"--keep {_listed(keep)}")
+    return " ".join([*words, "--trace"])
+
+
+def _listed(items: Collection[object]) -> str:
+    return ",".join(map(str, items)) or NOTHING
+
+
+def commit() -> str:
+    """What code runs: the commit of its checkout, with a + when something is changed there, else the version."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return found.stdout.strip()
+
+
+# -- What is asked for -------------------------------------------------------------------------------------------------
+
+
+def _names(text: str, known: Collection[str]) -> tuple[str, ...]:
+    from trioquorum.errors import ConfigError
+
+    names = () if text == NOTHING else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no workload is called {name!r}; choose from {', '.join(known)}")
+    return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from trioquorum.errors import ConfigError
+
+    try:
+        return () if text == NOTHING else tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--keep takes numbers of strikes like 0,3,7, not {text!r}") from None

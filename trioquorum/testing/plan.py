@@ -1,0 +1,173 @@
+"""What a seed stands for: an ensemble, its settings, its workloads, and every fault with its moment.
+
+Swarm: each seed draws which kinds of faults exist at all and how strong they are, so that over many seeds every mix is
+tried, those without a fault too. A plan is drawn before the run and never looks at it: the same seed is the same plan,
+and any part of its strikes or workloads is again a plan, which is what shrinking needs.
+"""
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from trioquorum.errors import ConfigError
+
+NETWORK: Final = ("cut", "one_way", "partition", "slow_link", "narrow_link", "break_links", "silence", "slow_reader")
+DISK: Final = ("slow_disk", "failed_flush", "full_disk", "flipped_bit", "lost_file")
+PROCESS: Final = ("crash", "crash_all", "crash_at", "stop", "pause", "clock_jump")
+KINDS: Final = (*NETWORK, *DISK, *PROCESS)
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "all": KINDS,
+    "none": (),
+    "network": NETWORK,
+    "disk": DISK,
+    "process": PROCESS,
+}
+
+SAFETY_S: Final = (10.0, 40.0)
+"""How long a run is under faults, unless it is said: drawn between these."""
+
+
+class Strike(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault. ``a`` and ``b`` are draws from 0 to 1 that choose whom it hits; ``size`` from 0 to 1 how hard."""
+
+    at_s: float
+    kind: str
+    lasts_s: float
+    a: float
+    b: float
+    size: float
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. ``settings`` and ``limits`` are what peers are configured with beyond the defaults,
+    ``disk_rates`` those of ``DiskFaults`` that power loss brings.
+
+    ``groups`` gives each voter a group of a hierarchical quorum; empty for majorities.
+    """
+
+    seed: int
+    peers: int
+    observers: int
+    groups: tuple[int, ...]
+    safety_s: float
+    pause_s: float
+    delay_s: float
+    flush_s: float
+    disk_rates: dict[str, float]
+    settings: dict[str, int | float]
+    limits: dict[str, int]
+    workloads: tuple[str, ...]
+    strikes: tuple[Strike, ...]
+
+    def keeping(self, strikes: Collection[int], workloads: Sequence[str]) -> "Plan":
+        """The same run with only these strikes (by number) and workloads."""
+        kept = tuple(strike for number, strike in enumerate(self.strikes) if number in strikes)
+        return msgspec.structs.replace(self, strikes=kept, workloads=tuple(workloads))
+
+
+def kinds_of(faults: str) -> tuple[str, ...]:
+    """Kinds of faults from names of kinds and of groups, separated by commas.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    found: list[str] = []
+    for name in faults.split(","):
+        group = GROUPS.get(name.strip(), (name.strip(),))
+        unknown = [kind for kind in group if kind not in KINDS]
+        if unknown:
+            raise ConfigError(f"no fault is called {unknown[0]!r}; choose from {', '.join((*GROUPS, *KINDS))}")
+        found += group
+    return tuple(kind for kind in KINDS if kind in found)
+
+
+def draw(
+    seed: int,
+    workloads: Sequence[str],
+    *,
+    peers: int | None = None,
+    safety_s: float | None = None,
+    kinds: Sequence[str] = KINDS,
+) -> Plan:
+    """The plan of ``seed``. What is given is not drawn; ``workloads`` are those to choose from."""
+    rng = random.Random(f"plan/{seed}")
+    drawn_peers = rng.choices((1, 2, 3, 4, 5), (1, 1, 12, 2, 6))[0]
+    drawn_safety_s = rng.uniform(*SAFETY_S)
+    voters = peers or drawn_peers
+    length_s = safety_s or drawn_safety_s
+    observers = rng.choices((0, 1, 2), (6, 2, 1))[0]
+    grouped = rng.random() < 0.15 and voters >= 3
+    chosen = [name for name in workloads if rng.random() < 0.6] or list(workloads)
+    return Plan(
+        seed=seed,
+        peers=voters,
+        observers=observers,
+        groups=_groups(rng, voters) if grouped else (),
+        safety_s=round(length_s, 3),
+        pause_s=rng.choice((0.1, 0.3, 1.0)),
+        delay_s=rng.choice((0.0, 0.0005, 0.005, 0.03)),
+        flush_s=rng.choice((0.0, 0.0005, 0.005, 0.02)),
+        disk_rates=_disk_rates(rng),
+        settings=_settings(rng),
+        limits=_limits(rng),
+        workloads=tuple(chosen),
+        strikes=_strikes(rng, length_s, kinds),
+    )
+
+
+def _groups(rng: random.Random, voters: int) -> tuple[int, ...]:
+    """Each voter's group: two or three groups of voters next to each other."""
+    count = rng.choice((2, 3)) if voters >= 5 else 3
+    return tuple(1 + number * count // voters for number in range(voters))
+
+
+def _disk_rates(rng: random.Random) -> dict[str, float]:
+    """How likely what power loss may do to a disk is done."""
+    names = ("torn_rate", "garbage_rate", "done_rate", "unfinished_rate", "zeros_rate")
+    return {name: rng.choice((0.0, 0.5, 0.9)) for name in names}
+
+
+def _settings(rng: random.Random) -> dict[str, int | float]:
+    return {
+        "tick_time_ms": rng.choice((200, 500, 2000)),
+        "init_limit_ticks": rng.choice((5, 10)),
+        "sync_limit_ticks": rng.choice((2, 5)),
+        "election_resend_ms_max": rng.choice((1000, 5000)),
+        "snapshot_size_factor": rng.choice((-1.0, 0.33, 1.0)),
+    }
+
+
+def _limits(rng: random.Random) -> dict[str, int]:
+    """Small ones, so that logs roll, snapshots are due and learners fall behind within seconds."""
+    return {
+        "snap_count": rng.choice((20, 100, 1000)),
+        "committed_log_txns_max": rng.choice((2, 20, 500)),
+        "snapshots_kept": rng.choice((1, 3)),
+        "snapshot_chunk_bytes": rng.choice((256, 4096)),
+    }
+
+
+def _strikes(rng: random.Random, length_s: float, kinds: Sequence[str]) -> tuple[Strike, ...]:
+    # Drawn for every kind, wanted or not: leaving some out leaves the others as they were.
+    present = {kind: rng.random() < 0.35 for kind in KINDS}
+    quiet = rng.random() < 0.05
+    pace_s = rng.choice((2.0, 5.0, 15.0))
+    weights = {kind: rng.random() for kind in KINDS}
+    strikes = []
+    at_s = rng.uniform(0.0, pace_s)
+    while at_s < length_s:
+        kind = rng.choices(KINDS, [weights[kind] if present[kind] else 1e-9 for kind in KINDS])[0]
+        strike = Strike(
+            at_s=round(at_s, 3),
+            kind=kind,
+            lasts_s=round(rng.choice((0.1, 1.0, 5.0, 20.0)) * rng.uniform(0.5, 1.5), 3),
+            a=round(rng.random(), 4),
+            b=round(rng.random(), 4),
+            size=round(rng.random(), 4),
+        )
+        if present[kind] and kind in kinds and not quiet:
+            strikes.append(strike)
+        at_s += rng.expovariate(1 / pace_s)
+    return tuple(strikes)
