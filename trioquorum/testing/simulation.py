@@ -28,6 +28,7 @@ from trioquorum.testing.network import new_network
 from trioquorum.testing.plan import Plan
 from trioquorum.testing.settled import settled_tree
 from trioquorum.testing.sim_disk import DiskFaults, SimDisk
+from trioquorum.testing.strikes import STRIKES
 from trioquorum.testing.trace import Tell, Trace
 from trioquorum.testing.truth import Truth
 from trioquorum.testing.workloads import WORKLOADS, Workload
@@ -134,7 +135,7 @@ class Run:
         peers = range(1, plan.peers + plan.observers + 1)
         self._faults = {peer: msgspec.convert(plan.disk_rates, DiskFaults) for peer in peers}
         self.network = new_network()
-        self._nemesis = Nemesis(plan, self._faults, self.report.counts, self._disk, self.network)
+        self._nemesis = Nemesis(plan, self._faults, self.report.counts, self._disk, self.network, STRIKES)
         self._archive: dict[int, bytes] = {}
 
     async def main(self) -> None:
@@ -208,6 +209,7 @@ class Run:
             await trio.sleep(CALM_S)
             self.over = True
             with trio.move_on_after(ENDING_WITHIN_S):
+                await trio.lowlevel.checkpoint()
                 for end in ended:
                     await end.wait()
             late = [workload.name for workload, end in zip(workloads, ended, strict=True) if not end.is_set()]
