@@ -269,3 +269,20 @@ def test_a_crash_while_appending_loses_nothing_durable(batches: list[int], torn_
         assert await after(log, 0) == creates(range(1, len(found) + 2))
 
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_log_that_is_found_whole_is_flushed_before_anybody_relies_on_it() -> None:
+    """A process that was killed between write and flush leaves records to the page cache, and power may fail next."""
+    flushed: list[str] = []
+
+    class Seen(MemoryDisk):
+        async def flush(self, name: str, size: int) -> None:
+            flushed.append(name)
+            await super().flush(name, size)
+
+    disk = MemoryDisk()
+    await log_of(disk, FIRST)
+    found = Seen({name: bytes(data) for name, data in disk.files.items()})
+    assert await TxnLog(found, Heard().events).recover() == E1 + 3
+    assert flushed == ["log.100000001"]
+    assert found.files == disk.files

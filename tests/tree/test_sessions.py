@@ -122,3 +122,15 @@ def test_touches_are_handed_over_once() -> None:
     table.touch(1, 5000)
     assert table.swap() == [(1, 5000), (2, 4000)]
     assert table.swap() == []
+
+
+def test_time_in_which_nobody_could_be_heard_is_not_held_against_sessions() -> None:
+    tracker = SessionTracker(1000)
+    tracker.add(1, 4000, 0)
+    tracker.add(2, 9000, 0)
+    tracker.add(3, 4000, 20_500)  # heard of when it was over
+    tracker.postpone(20_000, 20_500)
+    assert tracker.deadlines() == {25_000: [1, 3], 30_000: [2]}
+    assert tracker.expired(24_999) == []
+    assert tracker.touch(1, 24_500)
+    assert tracker.expired(30_000) == [3, 1, 2]

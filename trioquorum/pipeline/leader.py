@@ -45,6 +45,7 @@ class LeaderService(Service):
         self.machine = machine
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
+        self._looked_ms = 0
 
     @property
     def exhausted(self) -> bool:
@@ -56,7 +57,7 @@ class LeaderService(Service):
 
     def start(self) -> None:
         """Serving begins: nobody was heard of yet, so every session gets its full timeout (client-protocol §17.5)."""
-        now_ms = self._now_ms()
+        now_ms = self._looked_ms = self._now_ms()
         for session, timeout_ms in self.tree.sessions.items():
             self.tracker.add(session, timeout_ms, now_ms)
 
@@ -194,8 +195,17 @@ class LeaderService(Service):
             self.tracker.touch(session, now_ms, timeout_ms)
 
     def expire(self) -> None:
-        """Close every session that was not heard of in time (client-protocol §17.3)."""
-        for session in self.tracker.expired(self._now_ms()):
+        """Close every session that was not heard of in time (client-protocol §17.3); called once a tick.
+
+        A process that stood still (SIGSTOP, a machine that was asleep) heard of nobody: what its clients sent meanwhile
+        still waits in its sockets, so that time is not held against them.
+        """
+        now_ms = self._now_ms()
+        stood_still_ms = now_ms - self._looked_ms - self.terms.tick_time_ms
+        if stood_still_ms > self.terms.tick_time_ms:
+            self.tracker.postpone(stood_still_ms, now_ms)
+        self._looked_ms = now_ms
+        for session in self.tracker.expired(now_ms):
             self.events.emit(SessionExpired(session=session, timeout_ms=self.tree.sessions.get(session, 0)))
             self.submit(WriteRequest(session, 0, Op.CLOSE_SESSION, b"", [], LOCAL_OWNER))
         self.flush()

@@ -44,8 +44,10 @@ class TxnLog:
         name = files[-1][1]
         reader = await self._read_file(name)
         size = await self.disk.size(name)
+        # Also what was read whole may be on no disk yet: a process that was killed between write and flush left it to
+        # the page cache, and this peer is about to vote with it. Cutting flushes.
+        await self.disk.truncate(name, reader.at)
         if reader.stop is Stop.TORN:
-            await self.disk.truncate(name, reader.at)
             self._events.emit(TornTailCut(file=name, offset=reader.at, bytes_cut=size - reader.at))
         self._name, self._end = name, reader.at
         while not self.last_zxid and len(files) > 1:

@@ -97,6 +97,17 @@ class SessionTracker:
             found += sessions
         return found
 
+    def postpone(self, by_ms: int, now_ms: int) -> None:
+        """Nobody could be heard of for ``by_ms``: deadlines come that much later, or where a touch would put them."""
+        buckets: dict[int, set[int]] = {}
+        for deadline, sessions in self._buckets.items():
+            for session in sessions:
+                known = self._sessions[session]
+                touched = self._deadline(now_ms + known.timeout_ms)
+                known.deadline_ms = min(self._deadline(deadline + by_ms - 1), touched)
+                buckets.setdefault(known.deadline_ms, set()).add(session)
+        self._buckets = buckets
+
     def next_deadline(self) -> int | None:
         """When the next session may expire; None if none is tracked."""
         return min(self._buckets, default=None)
