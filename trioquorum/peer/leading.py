@@ -258,10 +258,12 @@ class Leading:
 
     def submit(self, handler: LearnerHandler, request: WriteRequest) -> None:
         """A learner's client writes."""
+        self.service.heard_of(request.session)
         self.service.submit(request)
 
     def sync(self, handler: LearnerHandler, session: int, cxid: int, body: bytes) -> None:
         """A learner's client asks for a sync."""
+        self.service.heard_of(session)
         self.service.learner_sync(handler.sid)
 
     def revalidate(self, handler: LearnerHandler, session: int, timeout_ms: int) -> None:

@@ -194,6 +194,10 @@ class LeaderService(Service):
         for session, timeout_ms in sessions.items():
             self.tracker.touch(session, now_ms, timeout_ms)
 
+    def heard_of(self, session: int) -> None:
+        """A learner forwards something of this session, so it lives; the answers to pings may be late, or lost."""
+        self.tracker.touch(session, self._now_ms())
+
     def expire(self) -> None:
         """Close every session that was not heard of in time (client-protocol §17.3); called once a tick.
 
