@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trust_missing_snapshot: bool = False  # snapshot.trust.empty: a log without any snapshot is the whole history
     purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval
 
+    super_digest: str = ""  # user:BASE64(SHA1("user:password")) of who may do everything; empty: nobody
+    reconfig_enabled: bool = False
+    voters_min: int = 1  # a reconfiguration leaves at least so many; 2 where one alone would be a standalone server
+
     election_settle_ms: int = 200
     election_resend_ms_min: int = 200
     election_resend_ms_max: int = 60_000
@@ -249,6 +253,8 @@ def check(config: ServerConfig, source: str) -> None:
         raise ConfigError(f"{source}: limits.epoch_txns_max is above {Limits().epoch_txns_max}; lower it")
     if config.snapshot_size_factor > 1:
         raise ConfigError(f"{source}: snapshot_size_factor is {config.snapshot_size_factor}; it must be at most 1")
+    if config.super_digest.count(":") != (1 if config.super_digest else 0):
+        raise ConfigError(f"{source}: super_digest is no user:digest; make one from the password, or remove it")
     unknown = config.four_letter_words - FOUR_LETTER_WORDS
     if unknown:
         raise ConfigError(f"{source}: {', '.join(sorted(unknown))} is no four-letter word of ZooKeeper; remove it")

@@ -121,6 +121,38 @@ class FrameDropped(Event, frozen=True, tag="frame_dropped"):
     reason: str
 
 
+class PortBlocked(Event, frozen=True, tag="port_blocked"):
+    """An address that the membership gives this peer cannot be bound; it is tried again. ``kind`` is what it is for."""
+
+    level: ClassVar[str] = "warning"
+    kind: str
+    address: str
+    reason: str
+
+
+class MembershipKept(Event, frozen=True, tag="membership_kept"):
+    """The operator's file lists other members than the ensemble decided on; ``version`` is what counts."""
+
+    level: ClassVar[str] = "warning"
+    version: int
+
+
+class MembershipProposed(Event, frozen=True, tag="membership_proposed"):
+    """A configuration was proposed; from now on quorums of the old one and of this one are needed."""
+
+    version: int
+    voters: tuple[int, ...]
+    observers: tuple[int, ...]
+
+
+class MembershipChanged(Event, frozen=True, tag="membership_changed"):
+    """A configuration is committed and in force here."""
+
+    version: int
+    voters: tuple[int, ...]
+    observers: tuple[int, ...]
+
+
 class LearnerSyncing(Event, frozen=True, tag="learner_syncing"):
     """Leader: how a learner is brought up to date (DIFF, TRUNC, SNAP) and how many proposals that takes."""
 

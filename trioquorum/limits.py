@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     peer_frame_bytes_max: int = 16 << 20  # one frame on a quorum or election link
     election_frame_bytes_max: int = 512 << 10
     election_inbox_max: int = 100  # notifications waiting for the election; the oldest gives way
+    election_guests_max: int = 16  # callers that no configuration lists, heard because they may want to join
     handshake_links_max: int = 256  # accepted peer links that have not said who they are
     handshake_timeout_ms: int = 5000
     redial_ms_min: int = 50  # pause after a first dial of an election link that failed; doubles up to redial_ms_max

@@ -32,7 +32,7 @@ def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
     """
     found = _read(path)
     warnings: list[str] = []
-    settings: dict[str, Any] = {"tick_time_ms": _TICK_TIME_MS, "purge_enabled": False}
+    settings: dict[str, Any] = {"tick_time_ms": _TICK_TIME_MS, "purge_enabled": False, "voters_min": 2}
     limits: dict[str, Any] = {}
     for key, entry in found.items():
         if key in _SETTINGS:
@@ -221,6 +221,9 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "db.autocreate": ("trust_empty_data", _truth),
     "snapshot.trust.empty": ("trust_missing_snapshot", _truth),
     "autopurge.purgeInterval": ("purge_enabled", _purges),
+    "DigestAuthenticationProvider.superDigest": ("super_digest", _text),
+    "reconfigEnabled": ("reconfig_enabled", _truth),
+    "standaloneEnabled": ("voters_min", lambda entry: 2 if _truth(entry) else 1),
     "cnxTimeout": ("connect_timeout_ms", _integer),
     "fastleader.minNotificationInterval": ("election_resend_ms_min", _integer),
     "fastleader.maxNotificationInterval": ("election_resend_ms_max", _integer),
@@ -246,7 +249,7 @@ _LIMITS: Final[Mapping[str, str]] = {
 }
 _STRUCTURE: Final = frozenset(
     ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
-    + ("initLimit", "syncLimit", "standaloneEnabled", "observerMasterPort")
+    + ("initLimit", "syncLimit", "observerMasterPort")
 )
 _PROTECTIONS: Final = frozenset(
     ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")

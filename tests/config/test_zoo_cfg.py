@@ -194,9 +194,9 @@ def test_a_dynamic_file(load: Loader, tmp_path: Path) -> None:
 
 
 def test_keys_without_effect_are_named(load: Loader) -> None:
-    _, warnings = load(ENSEMBLE + "reconfigEnabled=true\nzookeeper.tikTime=1\nsslQuorum=false\npeerType=observer\n")
+    _, warnings = load(ENSEMBLE + "electionPortBindRetry=1\nzookeeper.tikTime=1\nsslQuorum=false\npeerType=observer\n")
     assert warnings == [
-        "zoo.cfg:11: reconfigEnabled has no effect here",
+        "zoo.cfg:11: electionPortBindRetry has no effect here",
         "zoo.cfg:12: zookeeper.tikTime has no effect here",
         "zoo.cfg:14: peerType says observer, the server list says participant; the list counts",
     ]

@@ -282,9 +282,9 @@ async def test_a_newer_configuration_is_reported(autojump_clock: MockClock) -> N
 async def test_a_role_taken_without_election_is_what_others_hear(autojump_clock: MockClock) -> None:
     async with ensemble(1, 2, 3) as net:
         await until(lambda: len(net.results) == 3)
-        vote = Vote(leader=1, zxid=0, round=1, peer_epoch=4)
-        net.elections[1].settled(PeerState.LEADING, vote)
-        net.elections[2].settled(PeerState.FOLLOWING, vote)
+        leads, _ = net.elections[1].designated(1, zxid=0, peer_epoch=4)
+        follows, _ = net.elections[2].designated(1, zxid=0, peer_epoch=4)
+        assert (leads, follows) == (PeerState.LEADING, PeerState.FOLLOWING)
         net.look(3)
         await until(lambda: 3 in net.results)
         assert net.results[3] == (

@@ -15,7 +15,8 @@ from tests.election.kit import Net, Unreachable, address, note
 from trioquorum.errors import LinkClosed
 from trioquorum.events import Events, FrameDropped, LinkDown, LinkRefused, LinkUp
 from trioquorum.limits import Limits
-from trioquorum.peer.links import YOUNG_LINK_S, ElectionMesh
+from trioquorum.peer.links import ElectionMesh
+from trioquorum.peer.mesh_peer import YOUNG_LINK_S
 from trioquorum.transport import Address, Link, Transports
 from trioquorum.wire.election import Hello, encode_hello, encode_notification
 

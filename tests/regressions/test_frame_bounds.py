@@ -92,7 +92,7 @@ async def test_what_a_follower_forwards_in_one_wake_up(autojump_clock: MockClock
         ),
         epochs=SimpleNamespace(accepted=1, current=1),
         db=SimpleNamespace(joinable_zxid=0, last_zxid=0),
-        quorum_config=QuorumConfig(()),
+        members=SimpleNamespace(committed=QuorumConfig(())),
     )
     following = Following(cast("Peer", peer), 2, observer=False)
     packets = [QuorumPacket(PacketType.REQUEST, number, bytes(MEGABYTE)) for number in range(ENOUGH)]

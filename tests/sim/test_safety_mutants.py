@@ -18,7 +18,8 @@ from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import MemoryEnsemble, open_ensemble
 from trioquorum.zab.handshake import EpochAgreement
 from trioquorum.zab.leader import Leader
-from trioquorum.zab.learner import FlushLog, Learner, SetAcceptedEpoch, SetCurrentEpoch
+from trioquorum.zab.learner import Learner
+from trioquorum.zab.learner_effects import FlushLog, SetAcceptedEpoch, SetCurrentEpoch
 from trioquorum_transports.memory import MemoryNetwork
 
 Mutate = Callable[[pytest.MonkeyPatch], None]

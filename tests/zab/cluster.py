@@ -11,10 +11,11 @@ from tests.zab.kit import config, payload
 from trioquorum.errors import PeerProtocolError
 from trioquorum.wire.quorum import PacketType, QuorumPacket, decode_ack_epoch
 from trioquorum.wire.txn import payload_zxid
-from trioquorum.zab import learner as effects
+from trioquorum.zab import learner_effects as effects
 from trioquorum.zab.handshake import EpochAgreement
 from trioquorum.zab.leader import Leader
-from trioquorum.zab.learner import Effect, Learner
+from trioquorum.zab.learner import Learner, Phase
+from trioquorum.zab.learner_effects import Effect
 from trioquorum.zab.sync_plan import DiskRecords, SyncView, plan_sync, wants_disk
 
 MEMORY_LOG = 3
@@ -396,7 +397,7 @@ class World:
                     role.step(self)
         except PeerProtocolError:
             # Of all that a learner can refuse only this may happen: its leader's epoch is older than what it accepted.
-            assert role.machine.phase is effects.Phase.JOINING
+            assert role.machine.phase is Phase.JOINING
             self.stop(role.peer)
 
     def _pump(self, leading: Leading, handler: Handler) -> None:

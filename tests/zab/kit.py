@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from trioquorum.wire.txn import ErrorTxn, TxnHeader
+from trioquorum.tree.paths import CONFIG
+from trioquorum.wire.ops import Op
+from trioquorum.wire.txn import ErrorTxn, SetDataTxn, TxnHeader
 from trioquorum.zab.quorum import Member, QuorumConfig
 
 
@@ -36,3 +38,9 @@ def show_all(zxids: Iterable[int]) -> str:
 def payload(zxid: int, value: int = 0) -> bytes:
     """A transaction that changes nothing; ``value`` makes two of the same zxid differ."""
     return TxnHeader(session=1, cxid=value, zxid=zxid, time_ms=0, type=-1).encode() + ErrorTxn(-101).encode()
+
+
+def reconfig_payload(zxid: int, proposed: QuorumConfig) -> bytes:
+    """A transaction that proposes a configuration."""
+    header = TxnHeader(session=1, cxid=0, zxid=zxid, time_ms=0, type=Op.RECONFIG)
+    return header.encode() + SetDataTxn(CONFIG, proposed.text().encode(), -1).encode()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.scripts.runner import Command, run_script, scripts
-from tests.zab.kit import payload, show, show_all, zx
+from tests.zab.kit import config, payload, reconfig_payload, show, show_all, zx
 from trioquorum.errors import PeerProtocolError
 from trioquorum.invariants import InvariantViolation
 from trioquorum.wire.quorum import (
@@ -17,16 +17,21 @@ from trioquorum.wire.quorum import (
     encode_revalidate_reply,
 )
 from trioquorum.wire.txn import payload_zxid
-from trioquorum.zab import learner as effects
-from trioquorum.zab.learner import STEPS, Effect, Learner, Phase
+from trioquorum.zab import learner_effects as effects
+from trioquorum.zab.learner import STEPS, Learner, Phase
+from trioquorum.zab.learner_effects import Effect
 
 CARRIERS = (PacketType.PROPOSAL, PacketType.INFORM)
+ACTIVATES = (PacketType.COMMITANDACTIVATE, PacketType.INFORMANDACTIVATE)
 
 
 def packet(text: str) -> QuorumPacket:
     """``PROPOSAL:1.5``; ``PROPOSAL:1.5/1.6`` carries another transaction, ``PROPOSAL:1.5/none`` nothing.
 
-    ``REVALIDATE:session/yes``; a number instead of a name is any other type.
+    ``PROPOSAL:1.5/members+1+2`` proposes a configuration, ``COMMITANDACTIVATE:1.5/2`` commits it with 2 as the leader,
+    ``INFORMANDACTIVATE:1.5/2/members+1+2`` does both, ``NEWLEADER:2.0/1.5/members+1+2`` carries the one of 1.5,
+    ``UPTODATE:0/1.5`` says that it is committed. ``REVALIDATE:session/yes``; a number instead of a name is any other
+    type.
     """
     name, _, rest = text.partition(":")
     number, _, extra = rest.partition("/")
@@ -34,9 +39,25 @@ def packet(text: str) -> QuorumPacket:
     if kind == PacketType.REVALIDATE:
         return QuorumPacket(kind, -1, encode_revalidate_reply(int(number), valid=extra == "yes"))
     zxid = zx(number or "0")
+    if "members" in extra or kind in ACTIVATES or (extra and kind == PacketType.UPTODATE):
+        return QuorumPacket(kind, zxid, config_data(kind, zxid, extra))
     if kind in CARRIERS:
         return QuorumPacket(kind, zxid, None if extra == "none" else payload(zx(extra or number)))
     return QuorumPacket(kind, zxid)
+
+
+def config_data(kind: int, zxid: int, extra: str) -> bytes | None:
+    """The data of a packet that is about a configuration."""
+    first, _, rest = extra.partition("/")
+    listed = rest or first
+    version = zx(first) if kind == PacketType.NEWLEADER else zxid
+    proposed = config(*map(int, listed.split("+")[1:]), version=version) if "members" in listed else None
+    if kind == PacketType.UPTODATE:
+        return zx(first).to_bytes(8)
+    if kind == PacketType.NEWLEADER:
+        return proposed.text().encode() if proposed else None
+    designated = int(first).to_bytes(8) if kind in ACTIVATES and first else b""
+    return (designated + (reconfig_payload(zxid, proposed) if proposed else b"")) or None
 
 
 def show_effect(effect: Effect) -> str:
@@ -49,6 +70,12 @@ def show_effect(effect: Effect) -> str:
             return f"{type(effect).__name__} {show(zxid)}"
         case effects.SetAcceptedEpoch(epoch) | effects.SetCurrentEpoch(epoch) | effects.Established(epoch):
             return f"{type(effect).__name__} {epoch}"
+        case effects.SetLastSeen(proposed) | effects.TakeConfig(proposed):
+            return f"{type(effect).__name__} {sorted(proposed.voters)} of {show(proposed.version)}"
+        case effects.Activate(active, designated, applied):
+            leader = "" if designated is None else f", led by {designated}"
+            applies = "" if applied is None else f", apply {show(payload_zxid(applied))}"
+            return f"Activate {sorted(active.voters)} of {show(active.version)}{leader}{applies}"
         case effects.Revalidated(session, valid):
             return f"Revalidated {session} {'yes' if valid else 'no'}"
         case _:
@@ -148,6 +175,8 @@ FITTING: dict[int, str] = {
     PacketType.PROPOSAL: "PROPOSAL:1.7",
     PacketType.COMMIT: "COMMIT:1.6",
     PacketType.INFORM: "INFORM:1.7",
+    PacketType.COMMITANDACTIVATE: "COMMITANDACTIVATE:1.6/2",
+    PacketType.INFORMANDACTIVATE: "INFORMANDACTIVATE:1.7/2/members+1+2",
     PacketType.NEWLEADER: "NEWLEADER:2.0",
     PacketType.REVALIDATE: "REVALIDATE:7/yes",
 }
@@ -156,8 +185,11 @@ FITTING: dict[int, str] = {
 @pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
 @pytest.mark.parametrize("kind", PacketType, ids=lambda kind: kind.name)
 def test_the_table_is_the_law(phase: Phase, kind: PacketType) -> None:
-    machine = make(observer=kind == PacketType.INFORM)
-    machine.receive_batch([packet(text) for text in LEADS_TO[phase]])
+    machine = make(observer=kind in (PacketType.INFORM, PacketType.INFORMANDACTIVATE))
+    leads = LEADS_TO[phase]
+    if kind == PacketType.COMMITANDACTIVATE:
+        leads = [f"{text}/members+1+2" if text == "PROPOSAL:1.6" else text for text in leads]
+    machine.receive_batch([packet(text) for text in leads])
     assert machine.phase is phase
     fitting = packet(FITTING.get(kind, f"{kind.name}:2.0"))
     following = STEPS.get((phase, kind))

@@ -1,6 +1,6 @@
 """The client for users: ZooKeeper's calls, on Trio or asyncio."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,7 @@ from trioquorum.wire.records import (
     PathStatResponse,
     PathVersionRequest,
     PathWatchRequest,
+    ReconfigRequest,
     SetAclRequest,
     SetDataRequest,
     Stat,
@@ -36,6 +37,7 @@ T = TypeVar("T")
 SESSION_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_MS = 10_000
 CLIENT_PORT = 2181
+CONFIG_NODE = "/zookeeper/config"
 
 
 @asynccontextmanager
@@ -220,6 +222,38 @@ class Client:
     async def sync(self, path: str = "/") -> None:
         """After this, reads show at least what was committed when it was called."""
         await self.call(Op.SYNC, PathRequest(path).encode(), PathResponse.decode_from)
+
+    async def get_config(self, watch: Watcher | None = None) -> tuple[str, Stat]:
+        """The ensemble's configuration, one server a line and its version in the last; ``watch``: it changed."""
+        data, stat = await self.get(CONFIG_NODE, watch)
+        return (data or b"").decode(), stat
+
+    async def reconfig(
+        self,
+        joining: Iterable[str] = (),
+        leaving: Iterable[int] = (),
+        *,
+        new_members: Iterable[str] | None = None,
+        from_config: int = -1,
+    ) -> tuple[str, Stat]:
+        """Change the ensemble; the new configuration and the config node's Stat.
+
+        ``joining`` are lines such as ``server.4=10.0.0.4:2888:3888;10.0.0.4:2181`` (``:observer`` behind the election
+        port), which add or replace members; ``leaving`` are ids. Or ``new_members`` lists all of them.
+        ``from_config`` is the version that must be in force (−1: any).
+
+        Raises:
+            RequestFailed: RECONFIGDISABLED, NOAUTH, RECONFIGINPROGRESS, BADVERSION, BADARGUMENTS, NEWCONFIGNOQUORUM
+                (those who would decide are not there), or as every request.
+        """
+        request = ReconfigRequest(
+            ",".join(joining) or None,
+            ",".join(map(str, leaving)) or None,
+            None if new_members is None else ",".join(new_members),
+            from_config,
+        )
+        reply = await self.call(Op.RECONFIG, request.encode(), DataResponse.decode_from)
+        return (reply.data or b"").decode(), reply.stat
 
     def transaction(self) -> Transaction:
         """Writes that happen together or not at all."""

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
+from trioquorum.errors import RoleEnded
 from trioquorum.events import Elected, Events
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.wire.election import PeerState
@@ -22,6 +23,7 @@ from trioquorum.zab.ballots import (
     Wait,
 )
 from trioquorum.zab.election import Election
+from trioquorum.zab.quorum import QuorumConfig
 
 
 class Elections:
@@ -49,6 +51,7 @@ class Elections:
         self._settling = False
         self._lets_lead_alone = lets_lead_alone
         self._asked = False
+        self._restart = False
         self._woken = trio.Event()
 
     @property
@@ -68,14 +71,20 @@ class Elections:
 
         ``zxid`` is the last one in our log, applied or not, ``peer_epoch`` our current epoch. Cancelled, the round is
         abandoned.
+
+        Raises:
+            RoleEnded: ``restart`` was called.
         """
         started_at = trio.current_time()
         self._done = None
         self._asked = False
+        self._restart = False
         try:
             self._perform(self._election.look(zxid, peer_epoch))
             await trio.lowlevel.checkpoint()
             while self._done is None:
+                if self._restart:
+                    raise RoleEnded("the ensemble has a newer configuration")
                 if self._asked and self._lets_lead_alone is not None:
                     self._asked = False
                     lead = await self._lets_lead_alone()
@@ -96,9 +105,18 @@ class Elections:
         )
         return done.state, done.vote
 
-    def settled(self, state: PeerState, vote: Vote) -> None:
-        """We took this role without an election; looking peers are told so from now on."""
-        self._election.settled(state, vote)
+    def restart(self) -> None:
+        """End the round under way, if there is one: it is held by an old configuration."""
+        self._restart = True
+        self._woken.set()
+
+    def set_configs(self, committed: QuorumConfig, last_seen: QuorumConfig) -> None:
+        """Vote by these configurations from now on."""
+        self._election.set_configs(committed, last_seen)
+
+    def designated(self, leader: int, *, zxid: int, peer_epoch: int) -> tuple[PeerState, Vote]:
+        """A reconfiguration designated ``leader``: the role to take without an election, and looking peers are told."""
+        return self._election.designated(leader, zxid, peer_epoch)
 
     def set_peer_epoch(self, epoch: int) -> None:
         """The epoch is established; looking peers are told so from now on."""

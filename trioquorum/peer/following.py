@@ -21,8 +21,13 @@ from trioquorum.wire.quorum import (
     encode_touched,
 )
 from trioquorum.wire.txn import decode_txn, payload_zxid
-from trioquorum.zab import learner as effects
+from trioquorum.zab import learner_effects as effects
 from trioquorum.zab.learner import Learner
+
+LAST_REPLIES_S = 0.01
+"""Who asked for the reconfiguration is answered before the role, and with it every connection, ends."""
+
+RECONFIGURES = (effects.SetLastSeen, effects.TakeConfig, effects.Activate)
 
 if TYPE_CHECKING:
     from trioquorum.peer.run import Peer
@@ -51,7 +56,7 @@ class Following:
             accepted_epoch=peer.epochs.accepted,
             current_epoch=peer.epochs.current,
             last_zxid=peer.db.joinable_zxid,
-            config_version=peer.quorum_config.version,
+            config_version=peer.members.committed.version,
         )
         self._outbox = LinkOutbox(config.limits)
         self._service: LearnerService | None = None
@@ -94,7 +99,7 @@ class Following:
         # The leader may settle its election a little later than we did; only then it listens.
         patience_ms = 2 * config.election_settle_ms + config.learner_connect_tries * config.learner_connect_retry_ms
         give_up_at = trio.current_time() + min(limit_s, patience_ms / 1000)
-        fed = self._observer and peer.masters.any_of(peer.quorum_config.voters, self._leader)
+        fed = self._observer and peer.masters.any_of(peer.members.committed.voters, self._leader)
         # An observer that waits for one follower could be fed by another.
         try_s = min(limit_s, config.connect_timeout_ms / 1000) if fed else limit_s
         delay_s = DIAL_RETRY_FIRST_S
@@ -110,13 +115,13 @@ class Following:
             delay_s = min(2 * delay_s, config.learner_connect_retry_ms / 1000)
 
     def _leading(self) -> Iterator[tuple[int, Address]]:
-        member = self._peer.quorum_config.members.get(self._leader)
-        if member is None:
+        address = self._peer.members.quorum_address(self._leader)
+        if address is None:
             raise RoleEnded(f"the elected leader {self._leader} is not in this peer's configuration")
-        yield self._leader, Address.parse(member.quorum)
+        yield self._leader, address
 
     def _feeding(self) -> Iterator[tuple[int, Address]]:
-        return self._peer.masters.one_pass(self._peer.quorum_config.voters, self._leader)
+        return self._peer.masters.one_pass(self._peer.members.committed.voters, self._leader)
 
     async def _try(self, address: Address, limit_s: float) -> Link | None:
         """Dial once."""
@@ -165,9 +170,35 @@ class Following:
                 await peer.log.drained()
             case effects.Established(epoch):
                 self._establish(epoch)
+            case effects.SetLastSeen() | effects.TakeConfig() | effects.Activate():
+                await self._reconfigure(effect)
             case _:
                 self._do(effect)
         await trio.lowlevel.checkpoint()
+
+    async def _reconfigure(self, effect: effects.SetLastSeen | effects.TakeConfig | effects.Activate) -> None:
+        """A configuration was proposed or committed: noted on disk before anything that follows from it.
+
+        Raises:
+            RoleEnded: it gives this peer another role or leader.
+        """
+        members = self._peer.members
+        await trio.lowlevel.checkpoint()
+        match effect:
+            case effects.SetLastSeen(config):
+                await members.propose(config)
+            case effects.TakeConfig(config):
+                await members.take(config)
+            case effects.Activate(config, designated, payload):
+                ends = await members.activate(config, self._leader, designated)
+                if payload is not None and self._service is not None:
+                    self._service.commit([payload], designated)
+                    self._peer.events.emit(Committed(zxid=self._peer.db.last_zxid))
+                if ends:
+                    if self._service is not None:
+                        self._service.flush()
+                        await trio.sleep(LAST_REPLIES_S)
+                    raise RoleEnded(f"configuration {config.version:#x} changes this peer's role or leader")
 
     def _establish(self, epoch: int) -> None:
         peer = self._peer
@@ -192,7 +223,10 @@ class Following:
             packets = decode_packets(await link.receive())
             self._heard = trio.current_time()
             for effect in self._machine.receive_batch(packets):
-                self._do(effect)
+                if isinstance(effect, RECONFIGURES):
+                    await self._reconfigure(effect)
+                else:
+                    self._do(effect)
             service.flush()
             await self._peer.log.wait_room()
 

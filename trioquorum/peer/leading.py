@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 import trio
 
 from trioquorum.errors import LinkClosed, RoleEnded
-from trioquorum.events import Established, PhaseChanged
+from trioquorum.events import Established, PhaseChanged, PortBlocked
 from trioquorum.peer.history import disk_records, plan_history
 from trioquorum.peer.learner_handler import LearnerHandler
 from trioquorum.peer.learner_port import LearnerPort, listen
 from trioquorum.peer.oracle import Oracle
+from trioquorum.peer.reconfiguring import Reconfiguring
 from trioquorum.pipeline.leader import LeaderService
-from trioquorum.transport import Address
+from trioquorum.transport import Listener
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets, encode_revalidate_reply
 from trioquorum.zab.handshake import EpochAgreement
 from trioquorum.zab.leader import Leader
+from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.throttle import SyncThrottle
 
 if TYPE_CHECKING:
@@ -34,12 +36,14 @@ class Leading:
         config = peer.config
         self.peer = peer
         self.port = LearnerPort(self)
-        self.config = peer.quorum_config
         self.tick = 0
         self.init_limit_s = config.init_limit_ticks * config.tick_time_ms / 1000
         self.history_limit_s = 10 * self.init_limit_s
         self.epoch = -1
-        self._agreement = EpochAgreement(config.my_id, self.config, peer.epochs.accepted, electors=peer.leading_votes())
+        members = peer.members
+        self._agreement = EpochAgreement(
+            config.my_id, members.committed, peer.epochs.accepted, members.last_seen, electors=peer.leading_votes()
+        )
         self._agreement.set_leader_summary(peer.epochs.current, peer.db.last_zxid)
         self._snapshot_syncs = SyncThrottle(config.snapshot_syncs_max)
         self._diff_syncs = SyncThrottle(config.diff_syncs_max)
@@ -58,19 +62,33 @@ class Leading:
             RoleEnded: no quorum agreed in time, or it was lost.
         """
         config = self.peer.config
-        address = Address.parse(self.config.members[config.my_id].quorum)
         frame_max = config.limits.peer_frame_bytes_max
-        listener = await listen(self.peer.transports, address, frame_max, self.init_limit_s)
+        listener = await self._listen(frame_max)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.port.accept, listener, name="learner master")
-                if self.peer.oracle is not None and self.config.oracle_may_decide:
+                if self.peer.oracle is not None and self.peer.members.committed.oracle_may_decide:
                     nursery.start_soon(self._consult, self.peer.oracle, name="oracle")
                 await self._discover()
                 await self._synchronise()
                 await self._broadcast()
         finally:
             await listener.aclose()
+
+    async def _listen(self, frame_bytes_max: int) -> Listener:
+        peer = self.peer
+        address = peer.members.quorum_address(peer.config.my_id)
+        if address is None:
+            raise RoleEnded("this peer is no member, so nobody would find it as a leader")
+        try:
+            return await listen(peer.transports, address, frame_bytes_max, self.init_limit_s)
+        except OSError as error:
+            if not peer.members.committed.version:
+                raise
+            # The ensemble gave this peer the address while it ran: others may lead until it is free.
+            reason = error.strerror or str(error)
+            peer.events.emit(PortBlocked(kind="quorum", address=str(address), reason=reason))
+            raise RoleEnded(f"{address} cannot be bound: {reason}") from None
 
     # Discovery (§7.1)
 
@@ -87,8 +105,13 @@ class Leading:
         await self._wait(self._epoch_acked, RoleEnded(f"no quorum acknowledged epoch {self.epoch}"))
         # A quorum will follow no older leader: make the epoch ours before anybody synchronises.
         await peer.epochs.set_current(self.epoch)
-        machine = Leader(my_id, self.config, epoch=self.epoch)
+        members = peer.members
+        if peer.config.reconfig_enabled and members.last_seen.version == 0:
+            # The first configuration gets a version, or it would never count as newer than any (ZOOKEEPER-1783).
+            await members.propose(QuorumConfig(members.committed.members.values(), self.epoch << 32))
+        machine = Leader(my_id, members.committed, members.last_seen, epoch=self.epoch)
         self.service = peer.leader_service(machine, self.epoch << 32, standalone=False)
+        self.service.synced = self._synced
         self._may_sync.set()
 
     @contextmanager
@@ -210,8 +233,25 @@ class Leading:
 
     # Broadcast (§7.3, §7.4)
 
+    async def _complete_reconfig(self) -> None:
+        """A configuration that was pending before this term has its quorums now, and is committed (§7.3, §19.7)."""
+        members = self.peer.members
+        await trio.lowlevel.checkpoint()
+        if not (self.peer.config.reconfig_enabled and members.pending):
+            return
+        ends = await members.activate(members.last_seen, self.peer.config.my_id, None)
+        self.service.machine.complete()
+        if ends:
+            raise RoleEnded(f"configuration {members.committed.version:#x} is not led by this peer")
+
+    def _synced(self) -> set[int]:
+        """This peer and the followers that hold all history and keep up."""
+        handlers = self.port.handlers.values()
+        return {self.peer.config.my_id, *(it.sid for it in handlers if it.synced and it.participant)}
+
     async def _broadcast(self) -> None:
         peer = self.peer
+        await self._complete_reconfig()
         zxid = self.epoch << 32
         peer.db.begin_epoch(zxid)
         peer.log.on_flushed = self._logged
@@ -223,6 +263,7 @@ class Leading:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.serve_clients, self.service if peer.config.leader_serves else None)
             nursery.start_soon(peer.keep_snapshots)
+            nursery.start_soon(Reconfiguring(self).run, name="reconfigurations")
             await self._ticker()
 
     async def _ticker(self) -> None:
@@ -235,15 +276,15 @@ class Leading:
             self.port.ping(self.service.last_proposed)
             await trio.sleep(half_tick_s)
             self.tick += 1
-            alive = {self.peer.config.my_id}
             self.port.ping(self.service.last_proposed)
             for handler in list(self.port.handlers.values()):
                 if handler.synced and self.tick > handler.heard_tick + sync_limit:
                     handler.give_up(f"not heard of for {sync_limit} ticks")
+                    handler.synced = False
                 elif machine.overdue(handler.sid, self.tick, sync_limit):
                     handler.give_up(f"did not acknowledge a proposal for {sync_limit} ticks")
-                elif handler.synced and handler.participant:
-                    alive.add(handler.sid)
+                    handler.synced = False
+            alive = self._synced()
             if not machine.keeps_quorum(alive) and not await self._goes_on_alone():
                 raise RoleEnded(f"only {sorted(alive)} follow, that is no quorum")
             if self.service.exhausted:

@@ -29,7 +29,6 @@ from trioquorum.wire.quorum import (
     encode_leader_info,
     encode_packets,
 )
-from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.sync_plan import SyncPlan
 from trioquorum.zab.throttle import SyncThrottle
 
@@ -50,7 +49,6 @@ class LearnerMaster(Protocol):
 
     peer: "Peer"
     port: "LearnerPort"
-    config: QuorumConfig
     introductions: frozenset[PacketType]
     tick: int
     init_limit_s: float
@@ -152,7 +150,8 @@ class LearnerHandler:
         self._known = True
         master.port.joined(self)
         await master.synchronise(self, ack.zxid)
-        new_leader = QuorumPacket(PacketType.NEWLEADER, epoch << 32, master.config.text().encode())
+        members = master.peer.members
+        new_leader = QuorumPacket(PacketType.NEWLEADER, epoch << 32, members.last_seen.text().encode())
         self.outbox.put(encode_packets([new_leader]))
         self._history_sent = True
         async with trio.open_nursery() as nursery:
@@ -162,7 +161,9 @@ class LearnerHandler:
             await master.new_leader_acked(self, ack.zxid)
             self.synced = True
             master.peer.events.emit(LearnerSynced(learner=self.sid, observer=not self.participant))
-            self.outbox.put(encode_packets([QuorumPacket(PacketType.UPTODATE, -1)]))
+            # What NEWLEADER carried may be proposed only: the learner is told what is committed.
+            committed = members.committed.version.to_bytes(8)
+            self.outbox.put(encode_packets([QuorumPacket(PacketType.UPTODATE, -1, committed)]))
             await self._receive()
 
     async def _introduction(self) -> tuple[LearnerInfo, int]:
@@ -174,7 +175,7 @@ class LearnerHandler:
         info = decode_learner_info(packet.data or b"")
         if info.server_id == master.peer.config.my_id:
             raise PeerProtocolError(f"a learner with this peer's own id {info.server_id}")
-        if info.config_version > master.config.version:
+        if info.config_version > master.peer.members.committed.version:
             raise PeerProtocolError(f"learner {info.server_id} knows a newer configuration")
         # A follower that is no voter of this configuration gets what followers get; its word counts for nothing.
         master.port.introduced(self)

@@ -26,10 +26,14 @@ async def listen(transports: Transports, address: Address, frame_bytes_max: int,
 
 
 class LearnerPort:
-    """The learners of one ``master``: one handler for each link, and for each learner its newest link."""
+    """The learners of one ``master``: one handler for each link, and for each learner its newest link.
+
+    ``departures`` wakes who waits for learners to leave.
+    """
 
     def __init__(self, master: LearnerMaster) -> None:
         self.handlers: dict[int, LearnerHandler] = {}
+        self.departures = trio.lowlevel.ParkingLot()
         self._master = master
         self._silent: dict[LearnerHandler, None] = {}
 
@@ -78,6 +82,7 @@ class LearnerPort:
         if self.handlers.get(handler.sid) is handler:
             del self.handlers[handler.sid]
             self._master.forget(handler.sid)
+            self.departures.unpark_all()
 
     def ping(self, last_proposed: int) -> None:
         """Ask every learner for a sign of life."""

@@ -3,6 +3,9 @@
 Each peer has a task that dials when there is something to say and no link, so a dead peer delays nobody. What is to be
 sent waits in a queue of one: only the newest vote matters. A link resends the last message first, because nobody knows
 whether the link before it delivered it.
+
+Who is called and listened to changes with the membership. A peer that nobody listed is a guest: it may want to join, so
+it is heard and answered while its link lasts, if guests are admitted at all.
 """
 
 import random
@@ -14,10 +17,11 @@ from typing import Final
 
 import trio
 
-from trioquorum.errors import LinkClosed, PeerProtocolError
-from trioquorum.events import Events, FrameDropped, LinkDown, LinkRefused, LinkUp
+from trioquorum.errors import ConfigError, LinkClosed, PeerProtocolError
+from trioquorum.events import Events, FrameDropped, LinkDown, LinkRefused, LinkUp, PortBlocked
 from trioquorum.limits import Limits
-from trioquorum.transport import Address, Link, Transports
+from trioquorum.peer.mesh_peer import MeshPeer
+from trioquorum.transport import Address, Link, Listener, Transports
 from trioquorum.wire.election import (
     Hello,
     Notification,
@@ -27,77 +31,20 @@ from trioquorum.wire.election import (
     encode_notification,
 )
 from trioquorum.zab.mesh import Verdict, judge_incoming, keeps_dialled
+from trioquorum.zab.reconfig import SID_MAX
 
 KIND: Final = "election"
 PROTOCOL: Final = 1
 HELLO_BYTES_MAX: Final = 2048
-YOUNG_LINK_S: Final = 1.0
-"""A link that held this long was good: when it ends we dial again at once, and a call while it seems up means it is
-dead. A younger one may have crossed the call."""
-
-
-class _Peer:
-    """What we know of another peer: its link, what waits for it, when to dial it. ``changed`` wakes who waits on it."""
-
-    def __init__(self, sid: int, address: Address) -> None:
-        self.sid = sid
-        self.address = address
-        self.waiting: bytes | None = None
-        self.last: bytes | None = None
-        self.call_now = False
-        self.failures = 0  # dials since a link last held
-        self.changed = trio.lowlevel.ParkingLot()
-        self.scope: trio.CancelScope | None = None  # of its link
-        self.up_since = 0.0
-        self.end_reason = ""
-
-    @property
-    def wants_link(self) -> bool:
-        return self.scope is None and (self.call_now or self.waiting is not None)
-
-    @property
-    def link_is_young(self) -> bool:
-        return self.scope is not None and trio.current_time() - self.up_since < YOUNG_LINK_S
-
-    def put(self, frame: bytes) -> None:
-        self.waiting = frame
-        self.changed.unpark_all()
-
-    def call(self) -> None:
-        """Dial without waiting for the backoff, if there is no link."""
-        self.call_now = True
-        self.failures = 0
-        self.changed.unpark_all()
-
-    def link_up(self, scope: trio.CancelScope) -> None:
-        self.scope = scope
-        self.up_since = trio.current_time()
-        self.call_now = False
-        if self.waiting is None:
-            self.waiting = self.last
-
-    def end_link(self, reason: str) -> None:
-        if self.scope is not None:
-            self.end_reason = reason
-            self.scope.cancel(reason=reason)
-            self.scope = None
-
-    def link_down(self, scope: trio.CancelScope, reason: str) -> str:
-        """The link of ``scope`` is gone; returns why, in the words of whoever ended it."""
-        if self.scope is not scope:
-            return self.end_reason
-        self.scope = None
-        if trio.current_time() - self.up_since >= YOUNG_LINK_S:
-            self.failures = 0
-        self.changed.unpark_all()
-        return reason
+WILDCARDS: Final = frozenset(("0.0.0.0", "::"))
+LISTEN_RETRY_S: Final = 1.0
 
 
 class ElectionMesh:
     """Notifications to and from every other peer in ``addresses``.
 
     ``my_address`` is where we listen, ``addresses`` where the others do; an entry for ourselves is ignored.
-    ``connect_timeout_ms`` bounds one dial. ``rng`` spreads redials.
+    ``connect_timeout_ms`` bounds one dial. ``rng`` spreads redials. Without ``guests`` who is not listed is refused.
     """
 
     def __init__(
@@ -110,6 +57,8 @@ class ElectionMesh:
         events: Events,
         connect_timeout_ms: int,
         rng: random.Random,
+        *,
+        guests: bool = False,
     ) -> None:
         self._my_id = my_id
         self._my_address = my_address
@@ -119,20 +68,58 @@ class ElectionMesh:
         self._connect_timeout_s = connect_timeout_ms / 1000
         self._handshake_timeout_s = limits.handshake_timeout_ms / 1000
         self._rng = rng
-        self._hello = encode_hello(Hello(sid=my_id, address=str(my_address), protocol=PROTOCOL))
-        self._peers = {sid: _Peer(sid, address) for sid, address in addresses.items() if sid != my_id}
+        self._guests = guests
+        self._hello = self._introduce()
+        self._peers = {sid: MeshPeer(sid, address) for sid, address in addresses.items() if sid != my_id}
         self._inbox: deque[tuple[int, Notification]] = deque(maxlen=limits.election_inbox_max)
         self._arrived = trio.lowlevel.ParkingLot()
         self._greeting: dict[trio.CancelScope, None] = {}
+        self._nursery: trio.Nursery | None = None
+        self._listening = trio.CancelScope()
+
+    def _introduce(self) -> bytes:
+        return encode_hello(Hello(sid=self._my_id, address=str(self._my_address), protocol=PROTOCOL))
+
+    def set_members(self, addresses: Mapping[int, Address]) -> None:
+        """From now on these are the other peers; links to those that are gone end, others stay."""
+        for sid, peer in list(self._peers.items()):
+            if sid in addresses:
+                peer.guest = False
+                peer.address = addresses[sid]
+            elif not peer.guest:
+                self._remove(peer, "it left the ensemble")
+        for sid, address in addresses.items():
+            if sid != self._my_id and sid not in self._peers:
+                self._add(MeshPeer(sid, address))
+
+    def set_my_address(self, address: Address) -> None:
+        """Listen at ``address`` from now on; links live on."""
+        if address != self._my_address:
+            self._my_address = address
+            self._hello = self._introduce()
+            self._listening.cancel(reason="the election address changed")
+
+    def _add(self, peer: MeshPeer) -> None:
+        self._peers[peer.sid] = peer
+        if self._nursery is not None:
+            self._nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
+
+    def _remove(self, peer: MeshPeer, reason: str) -> None:
+        del self._peers[peer.sid]
+        peer.end_link(reason)
+        peer.life.cancel(reason=reason)
 
     def send(self, sid: int, note: Notification) -> None:
-        """Queue ``note`` for ``sid``, one of ``addresses``, in place of what still waits; dials if there is no link."""
-        self._peers[sid].put(encode_notification(note))
+        """Queue ``note`` for ``sid`` in place of what still waits; dials if there is no link. Who is gone gets none."""
+        peer = self._peers.get(sid)
+        if peer is not None:
+            peer.put(encode_notification(note))
 
     def connect_all(self) -> None:
         """Dial every peer without a link now."""
         for peer in self._peers.values():
-            peer.call()
+            if not peer.guest:
+                peer.call()
 
     def any_queue_idle(self) -> bool:
         """Whether nothing waits for some peer, so that sending again reaches somebody. True when we are alone."""
@@ -152,39 +139,61 @@ class ElectionMesh:
             OSError: our address cannot be bound; ``filename`` holds it.
             LinkClosed: (in a group) the listening socket broke.
         """
-        transport = self._transports[self._my_address.scheme]
         try:
-            listener = await transport.listen(self._my_address, frame_bytes_max=self._limits.election_frame_bytes_max)
+            listener = await self._listen()
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), str(self._my_address)) from None
-        async with aclosing(listener), trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             for peer in self._peers.values():
                 nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
             task_status.started()
             while True:
-                link = await listener.accept()
-                if len(self._greeting) >= self._limits.handshake_links_max:
-                    # A peer says at once who it is: who has been silent longest is the least likely to be one.
-                    longest = next(iter(self._greeting))
-                    del self._greeting[longest]
-                    longest.cancel(reason="others call")
-                patience = trio.CancelScope(deadline=trio.current_time() + self._handshake_timeout_s)
-                self._greeting[patience] = None
-                nursery.start_soon(self._answer, link, patience, name=f"election link from {link.remote}")
+                with trio.CancelScope() as self._listening:
+                    async with aclosing(listener):
+                        await self._accept(listener, nursery)
+                listener = await self._listen_again()
+
+    async def _listen(self) -> Listener:
+        transport = self._transports[self._my_address.scheme]
+        return await transport.listen(self._my_address, frame_bytes_max=self._limits.election_frame_bytes_max)
+
+    async def _listen_again(self) -> Listener:
+        """At an address that the ensemble gave us while we run: it may be taken, until somebody frees it."""
+        while True:
+            try:
+                return await self._listen()
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self._events.emit(PortBlocked(kind=KIND, address=str(self._my_address), reason=reason))
+            await trio.sleep(LISTEN_RETRY_S)
+
+    async def _accept(self, listener: Listener, nursery: trio.Nursery) -> None:
+        while True:
+            link = await listener.accept()
+            if len(self._greeting) >= self._limits.handshake_links_max:
+                # A peer says at once who it is: who has been silent longest is the least likely to be one.
+                longest = next(iter(self._greeting))
+                del self._greeting[longest]
+                longest.cancel(reason="others call")
+            patience = trio.CancelScope(deadline=trio.current_time() + self._handshake_timeout_s)
+            self._greeting[patience] = None
+            nursery.start_soon(self._answer, link, patience, name=f"election link from {link.remote}")
 
     # -- we dial ---------------------------------------------------------------------------------------------------
 
-    async def _keep_dialling(self, peer: _Peer) -> None:
-        while True:
-            while not peer.wants_link:
-                await peer.changed.park()
-            peer.call_now = False
-            peer.failures += 1
-            await self._dial(peer)
-            with trio.move_on_after(self._pause_s(peer.failures)):
-                await trio.lowlevel.checkpoint()
-                while not (peer.call_now and peer.wants_link):
+    async def _keep_dialling(self, peer: MeshPeer) -> None:
+        with peer.life:
+            while True:
+                while not peer.wants_link:
                     await peer.changed.park()
+                peer.call_now = False
+                peer.failures += 1
+                await self._dial(peer)
+                with trio.move_on_after(self._pause_s(peer.failures)):
+                    await trio.lowlevel.checkpoint()
+                    while not (peer.call_now and peer.wants_link):
+                        await peer.changed.park()
 
     def _pause_s(self, failures: int) -> float:
         """Doubles with each failure; jitter keeps peers that lost each other from dialling in step."""
@@ -193,7 +202,7 @@ class ElectionMesh:
         longest_ms = min(self._limits.redial_ms_min << min(failures - 1, 20), self._limits.redial_ms_max)
         return longest_ms * (0.5 + self._rng.random() / 2) / 1000
 
-    async def _dial(self, peer: _Peer) -> None:
+    async def _dial(self, peer: MeshPeer) -> None:
         """One attempt; a link that stays is served to its end."""
         transport = self._transports[peer.address.scheme]
         try:
@@ -228,7 +237,7 @@ class ElectionMesh:
                 self._greeting.pop(patience, None)
             if hello is None:
                 return
-            peer = self._peers.get(hello.sid)
+            peer = self._peers.get(hello.sid) or self._admit(hello)
             young = peer is not None and peer.link_is_young
             verdict = judge_incoming(self._my_id, hello.sid, self._peers, link_is_young=young)
             if peer is None:
@@ -238,6 +247,26 @@ class ElectionMesh:
             elif verdict is Verdict.CALL_BACK:
                 peer.end_link("the other end has no link any more")
                 peer.call()
+
+    def _admit(self, hello: Hello) -> MeshPeer | None:
+        """A peer that is not listed becomes a guest; the one that has been without a link longest makes room."""
+        if not self._guests or hello.sid == self._my_id or not 0 <= hello.sid <= SID_MAX:
+            return None
+        guests = [peer for peer in self._peers.values() if peer.guest]
+        if len(guests) >= self._limits.election_guests_max:
+            idle = next((peer for peer in guests if peer.scope is None), None)
+            if idle is None:
+                return None
+            self._remove(idle, "another guest came")
+        try:
+            address = Address.parse(hello.address)
+        except ConfigError:
+            return None
+        if address.host in WILDCARDS:
+            return None
+        guest = MeshPeer(hello.sid, address, guest=True)
+        self._add(guest)
+        return guest
 
     async def _first_frame(self, link: Link, patience: trio.CancelScope) -> Hello | None:
         with patience:
@@ -256,7 +285,7 @@ class ElectionMesh:
 
     # -- a link ----------------------------------------------------------------------------------------------------
 
-    async def _serve(self, peer: _Peer, link: Link, hello: bytes | None = None) -> None:
+    async def _serve(self, peer: MeshPeer, link: Link, hello: bytes | None = None) -> None:
         """Carry notifications until the link ends or another one takes its place."""
         peer.end_link("a newer link took its place")
         with trio.CancelScope() as scope:
@@ -268,7 +297,7 @@ class ElectionMesh:
             finally:
                 self._events.emit(LinkDown(kind=KIND, peer=peer.sid, reason=peer.link_down(scope, reason)))
 
-    async def _carry(self, peer: _Peer, link: Link, hello: bytes | None) -> str:
+    async def _carry(self, peer: MeshPeer, link: Link, hello: bytes | None) -> str:
         """Send and receive; returns why one of them could not go on."""
         reasons: list[str] = []
 
@@ -286,7 +315,7 @@ class ElectionMesh:
             nursery.start_soon(until_closed, partial(self._receive, peer, link))
         return reasons[0]
 
-    async def _send_queued(self, peer: _Peer, link: Link, hello: bytes | None) -> None:
+    async def _send_queued(self, peer: MeshPeer, link: Link, hello: bytes | None) -> None:
         if hello is not None:
             await link.send(hello)
         while True:
@@ -300,7 +329,7 @@ class ElectionMesh:
                     peer.waiting = peer.last
                 raise
 
-    async def _receive(self, peer: _Peer, link: Link) -> None:
+    async def _receive(self, peer: MeshPeer, link: Link) -> None:
         while True:
             frame = await link.receive()
             try:

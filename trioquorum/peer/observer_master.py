@@ -27,7 +27,6 @@ class ObserverMaster:
     def __init__(self, peer: "Peer", service: LearnerService, epoch: int) -> None:
         self.peer = peer
         self.port = LearnerPort(self)
-        self.config = peer.quorum_config
         self.service = service
         self.feed = service.feed = Feed(service, peer.config.limits.observer_master_bytes_max)
         self.tick = 0

@@ -26,6 +26,7 @@ from trioquorum.peer.keeping import Keeper
 from trioquorum.peer.leading import Leading
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.peer.masters import Masters
+from trioquorum.peer.members import Members
 from trioquorum.peer.oracle import Ask, Oracle, file_oracle
 from trioquorum.peer.standalone import lead_alone
 from trioquorum.pipeline.leader import LeaderService
@@ -38,6 +39,7 @@ from trioquorum.server.four_letter import Answerer, settings_text
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import Disk, RealDisk
 from trioquorum.storage.epochs import Epochs
+from trioquorum.storage.membership import Membership
 from trioquorum.storage.trust import Trust, hand_in_marker
 from trioquorum.transport import Address, Transports
 from trioquorum.tree.sessions import SessionIds
@@ -56,14 +58,15 @@ class Surroundings(msgspec.Struct, kw_only=True):
     """What a peer touches of the world; tests and the simulator pass their own.
 
     ``disks`` are the folder of snapshots and epochs and the folder of logs (they may be the same); without them the
-    real folders of the configuration are used. ``on_database`` is handed the database once it is loaded, to look at.
-    ``oracle`` answers for ``oracle_path``; without it the file is read.
+    real folders of the configuration are used. ``on_members`` and ``on_database`` are handed the membership and the
+    database once they are loaded, to look at. ``oracle`` answers for ``oracle_path``; without it the file is read.
     """
 
     transports: Transports = msgspec.field(default_factory=Transports)
     rng: random.Random = msgspec.field(default_factory=fresh_random)
     wall_ms: Callable[[], int] = wall_clock_ms
     disks: tuple[Disk, Disk] | None = None
+    on_members: Callable[[Members], object] | None = None
     on_database: Callable[[Database], object] | None = None
     oracle: Ask | None = None
 
@@ -93,10 +96,13 @@ async def serve(
         clock=trio.current_time,
     )
     async with AsyncExitStack() as stack:
-        ports = await stack.enter_async_context(
-            bind_client_ports(config.client_addresses, around.transports, answerer, config.limits, events)
-        )
         snapshots, logs = around.disks or open_disks(config, stack)
+        members = Members(config, await Membership.load(snapshots, config.quorum_config()), events)
+        if around.on_members is not None:
+            around.on_members(members)
+        ports = await stack.enter_async_context(
+            bind_client_ports(members.my_client_addresses(), around.transports, answerer, config.limits, events)
+        )
         trust = Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot)
         db = await Database.load(
             snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms, trust=trust
@@ -104,7 +110,7 @@ async def serve(
         epochs = await Epochs.load(snapshots, db.last_zxid)
         if around.on_database is not None:
             around.on_database(db)
-        peer = Peer(config, events, around, db, epochs, ports, stats)
+        peer = Peer(config, events, around, db, epochs, members, ports, stats)
         events.emit(
             PeerStarted(
                 peer=config.my_id,
@@ -132,6 +138,7 @@ class Peer:
         around: Surroundings,
         db: Database,
         epochs: Epochs,
+        members: Members,
         ports: ClientPorts,
         stats: ServerStats,
     ) -> None:
@@ -142,7 +149,7 @@ class Peer:
         self.log = db.log
         self.epochs = epochs
         self.stats = stats
-        self.quorum_config = config.quorum_config()
+        self.members = members
         self.session_ids = SessionIds(config.my_id, around.wall_ms())
         self.terms = Terms(
             server_id=config.my_id,
@@ -152,6 +159,9 @@ class Peer:
             limits=config.limits,
             clock=trio.current_time,
             wall_ms=around.wall_ms,
+            super_digest=config.super_digest,
+            reconfig_enabled=config.reconfig_enabled,
+            voters_min=config.voters_min,
         )
         self.masters = Masters(config, around.rng)
         self.oracle: Oracle | None = None
@@ -175,17 +185,19 @@ class Peer:
             return
         mesh = ElectionMesh(
             self.config.my_id,
-            {spec.id: spec.election for spec in self.config.peers if spec.id != self.config.my_id},
-            next(spec.election for spec in self.config.peers if spec.id == self.config.my_id),
+            self.members.election_addresses(),
+            self.members.my_election_address(),
             self.transports,
             self.config.limits,
             self.events,
             self.config.connect_timeout_ms,
             self._rng,
+            guests=self.config.reconfig_enabled,
         )
         machine = Election(
             self.config.my_id,
-            self.quorum_config,
+            self.members.committed,
+            self.members.last_seen,
             settle_ms=self.config.election_settle_ms,
             resend_ms_min=self.config.election_resend_ms_min,
             resend_ms_max=self.config.election_resend_ms_max,
@@ -193,6 +205,7 @@ class Peer:
         )
         asks = self.oracle.lets_lead_alone if self.oracle is not None else None
         self._elections = elections = Elections(machine, mesh, self.events, asks)
+        self.members.attach(mesh, elections, self._ports)
         async with trio.open_nursery() as nursery:
             await nursery.start(mesh.run)
             await nursery.start(elections.run)
@@ -214,11 +227,11 @@ class Peer:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve_without_role)
-                state, vote = await elections.look(zxid=self.db.vote_zxid, peer_epoch=self.epochs.current)
+                state, vote, why = await self._choose(elections)
                 # A role changes the tree, which must not be read from meanwhile.
-                self._looking.cancel(reason="a leader was elected")
+                self._looking.cancel(reason="the next role is known")
                 await self._looked.wait()
-                self._become(state.name.lower(), f"peer {vote.leader} was elected")
+                self._become(state.name.lower(), why)
                 await self._role(state, vote).run()
         except* (RoleEnded, LinkClosed, PeerProtocolError) as group:
             ended = _first(group)
@@ -229,6 +242,17 @@ class Peer:
             self.log.on_flushed = _ignore
             self.db.fast_forward()
         return ended
+
+    async def _choose(self, elections: Elections) -> tuple[PeerState, Vote, str]:
+        """The next role and why: by an election, or as a reconfiguration designated it (quorum-protocol §6)."""
+        await trio.lowlevel.checkpoint()
+        leader = self.members.take_next_leader()
+        if leader is not None:
+            state, vote = elections.designated(leader, zxid=self.db.last_zxid, peer_epoch=self.epochs.current)
+            return state, vote, f"peer {vote.leader} is designated to lead"
+        await self.members.adopt_heard()
+        state, vote = await elections.look(zxid=self.db.vote_zxid, peer_epoch=self.epochs.current)
+        return state, vote, f"peer {vote.leader} was elected"
 
     def _observers_delay_s(self) -> float:
         """Observers that lost one leader must not all ask for the next in the same moment (§6)."""
@@ -280,6 +304,8 @@ class Peer:
     def established(self, epoch: int) -> None:
         """The role holds in ``epoch``: late joiners are told so (quorum-protocol §5.2.11)."""
         self._established = True
+        if self.config.peers:
+            self.members.show(self.db.tree)
         self._unserved.cancel(reason="a service takes over")
         if self._elections is not None:
             self._elections.set_peer_epoch(epoch)

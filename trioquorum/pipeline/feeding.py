@@ -58,9 +58,14 @@ class Feed:
         if not self._behind:
             self._retained.clear()
 
-    def committed(self, payloads: list[bytes]) -> None:
-        """These transactions were committed, and applied here."""
-        if self.observers or self._behind:
+    def committed(self, payloads: list[bytes], designated: int | None) -> None:
+        """These transactions were committed, and applied here; one alone with a leader ``designated`` reconfigures."""
+        if not (self.observers or self._behind):
+            return
+        if designated is not None:
+            data = designated.to_bytes(8, signed=True) + payloads[0]
+            self._tell([QuorumPacket(PacketType.INFORMANDACTIVATE, payload_zxid(payloads[0]), data)])
+        else:
             self._tell([QuorumPacket(PacketType.INFORM, payload_zxid(payload), payload) for payload in payloads])
 
     def _tell(self, packets: list[QuorumPacket]) -> None:

@@ -5,6 +5,9 @@ for all learners, one append to the log. Proposals leave before the leader's own
 for its own disk when a quorum of others has acknowledged.
 """
 
+from collections.abc import Callable, Collection
+
+from trioquorum.errors import Code, RequestFailed
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.sending import Outbox, send_packets
@@ -15,8 +18,11 @@ from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import PacketType, QuorumPacket
-from trioquorum.wire.txn import Txn
+from trioquorum.wire.records import ReconfigRequest
+from trioquorum.wire.txn import SetDataTxn, Txn, is_reconfig
 from trioquorum.zab.leader import COUNTER_MASK, Leader, Proposal
+from trioquorum.zab.quorum import QuorumConfig
+from trioquorum.zab.reconfig import next_config, parse_config
 
 
 class LeaderService(Service):
@@ -41,11 +47,18 @@ class LeaderService(Service):
         self.observers: dict[int, Outbox] = {}
         self.last_proposed = first_zxid
         self.tracker = SessionTracker(terms.tick_time_ms)
-        self._prep = Prep(db.tree, self.tracker, PrepOptions())
+        self._prep = Prep(db.tree, self.tracker, PrepOptions(), self if terms.reconfig_enabled else None)
         self.machine = machine
+        self.synced: Callable[[], Collection[int]] = lambda: (machine.my_id,)
+        """The peers, this one included, that have all history and keep up."""
+        self.on_reconfig: Callable[[], None] = _nobody
+        """Told when a reconfiguration was proposed, and when one is decided."""
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
         self._looked_ms = 0
+        self._proposes: QuorumConfig | None = None
+        self._unsaved: int | None = None  # a reconfiguration that is not noted on disk yet
+        self._flushed = first_zxid
 
     @property
     def exhausted(self) -> bool:
@@ -67,8 +80,9 @@ class LeaderService(Service):
         """Give a write its zxid and its place in the batch; failures are transactions too (client-protocol §8.1).
 
         When the epoch has no zxid left nothing more is taken: ``exhausted`` tells the role to end (ZOOKEEPER-1277).
+        Nor is it when another peer is to lead: it could not be committed here.
         """
-        if self.exhausted:
+        if self.exhausted or not self.machine.allowed_to_commit:
             return
         self.last_proposed = zxid = self.last_proposed + 1
         if not self._batch:
@@ -79,6 +93,10 @@ class LeaderService(Service):
             self.tracker.set_owner(request.session, request.owner)
         txn = self._prep.prepare(request, zxid, self._batch_time_ms)
         self._batch.append((zxid, txn.encode(), txn))
+        if txn.header.type == Op.RECONFIG and isinstance(txn.record, SetDataTxn):
+            # From here on every check and every acknowledgement goes by it, so it leaves at once.
+            self._proposes = parse_config((txn.record.data or b"").decode())
+            self.pass_on()
 
     def pass_on(self) -> None:
         """Propose the batch: to the machine, to every learner, to the log."""
@@ -86,8 +104,9 @@ class LeaderService(Service):
         if not batch:
             return
         self._batch = []
+        config, self._proposes = self._proposes, None
         for zxid, payload, txn in batch:
-            self.machine.propose(zxid, payload, txn)
+            self.machine.propose(zxid, payload, txn, config if config is not None and config.version == zxid else None)
         if self.followers:
             packets = [QuorumPacket(PacketType.PROPOSAL, zxid, payload) for zxid, payload, _ in batch]
             send_packets(packets, self.followers.values())
@@ -95,17 +114,44 @@ class LeaderService(Service):
             self.db.append(zxid, payload)
         self.stats.proposed(len(batch[-1][1]))
         self.events.emit(Proposed(first_zxid=batch[0][0], last_zxid=batch[-1][0]))
+        if config is not None:
+            self._unsaved = config.version
+            self.on_reconfig()
+
+    # Reconfiguration (quorum-protocol §16, §19)
+
+    def next_config(self, request: ReconfigRequest, zxid: int) -> bytes:
+        """``MembershipView``: what a client's reconfiguration proposes."""
+        if self.mode == "standalone":
+            raise RequestFailed(Code.UNIMPLEMENTED)
+        machine, voters_min = self.machine, self.terms.voters_min
+        config = next_config(request, zxid, machine.config, machine.last_seen, self.synced(), voters_min=voters_min)
+        return config.text().encode()
+
+    def saved(self) -> None:
+        """The proposed configuration is noted on disk: now this leader may acknowledge it."""
+        self._unsaved = None
+        self.logged(self._flushed)
+
+    def activate(self) -> None:
+        """The decided configuration is noted on disk: commit it, tell everybody, go on."""
+        self._commit(self.machine.activate())
+        self.flush()
 
     # Acknowledgements and commits
 
     def logged(self, zxid: int) -> None:
         """The leader's own log holds everything up to ``zxid``."""
-        self.ack(self.machine.my_id, zxid)
+        self._flushed = max(self._flushed, zxid)
+        self.ack(self.machine.my_id, zxid if self._unsaved is None else min(zxid, self._unsaved - 1))
         self.flush()
 
     def ack(self, sid: int, zxid: int) -> None:
         """A peer's log holds everything up to ``zxid``; commit what a quorum now has."""
-        self._committed(self.machine.ack(sid, zxid))
+        machine = self.machine
+        self._commit(machine.ack(sid, zxid))
+        if machine.decided is not None:
+            self.on_reconfig()
 
     @property
     def lacks_acks(self) -> bool:
@@ -114,21 +160,23 @@ class LeaderService(Service):
 
     def commit_alone(self) -> None:
         """An oracle lets this leader lead without the other voter: its own log is the quorum (§20.3)."""
-        self._committed(self.machine.commit_alone())
+        self._commit(self.machine.commit_alone())
         self.flush()
 
-    def _committed(self, committed: list[Proposal]) -> None:
-        if committed:
-            self.now = self.terms.clock()
-            self._announce_with_syncs(committed)
-            for proposal in committed:
-                txn = proposal.context
-                assert isinstance(txn, Txn)
-                self.apply(txn, proposal.payload)
-                self._prep.applied(proposal.zxid)
-                if txn.header.type == Op.CLOSE_SESSION:
-                    self.tracker.remove(txn.header.session)
-            self.events.emit(Committed(zxid=committed[-1].zxid))
+    def _commit(self, committed: list[Proposal]) -> None:
+        """Tell the learners, apply, answer."""
+        if not committed:
+            return
+        self.now = self.terms.clock()
+        self._announce_with_syncs(committed)
+        for proposal in committed:
+            txn = proposal.context
+            assert isinstance(txn, Txn)
+            self.apply(txn, proposal.payload)
+            self._prep.applied(proposal.zxid)
+            if txn.header.type == Op.CLOSE_SESSION:
+                self.tracker.remove(txn.header.session)
+        self.events.emit(Committed(zxid=committed[-1].zxid))
 
     def _announce_with_syncs(self, committed: list[Proposal]) -> None:
         """Tell the learners, each sync right behind the commit it waited for: a later commit must not overtake it."""
@@ -142,6 +190,9 @@ class LeaderService(Service):
 
     def _announce(self, committed: list[Proposal]) -> None:
         """COMMIT to followers (cumulative), INFORM with the whole transactions to observers."""
+        if committed and is_reconfig(committed[0].payload):
+            self._announce_activation(committed[0])
+            committed = committed[1:]
         if not committed:
             return
         if self.followers:
@@ -149,6 +200,17 @@ class LeaderService(Service):
         if self.observers:
             packets = [QuorumPacket(PacketType.INFORM, p.zxid, p.payload) for p in committed]
             send_packets(packets, self.observers.values())
+
+    def _announce_activation(self, proposal: Proposal) -> None:
+        """A reconfiguration is committed by a packet of its own, which names the leader to be; it is always first."""
+        designated = self.machine.designated.to_bytes(8, signed=True)
+        if self.followers:
+            send_packets(
+                [QuorumPacket(PacketType.COMMITANDACTIVATE, proposal.zxid, designated)], self.followers.values()
+            )
+        if self.observers:
+            data = designated + proposal.payload
+            send_packets([QuorumPacket(PacketType.INFORMANDACTIVATE, proposal.zxid, data)], self.observers.values())
 
     # Learners
 
@@ -224,3 +286,7 @@ class LeaderService(Service):
             "synced_observers": len(self.observers),
             "quorum_size": len(self.machine.config.voters),
         }
+
+
+def _nobody() -> None:
+    """Nobody waits for reconfigurations."""

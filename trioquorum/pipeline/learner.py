@@ -126,12 +126,12 @@ class LearnerService(Service):
         for session, timeout_ms in sessions.items():
             self.touched.touch(session, timeout_ms)
 
-    def commit(self, payloads: list[bytes]) -> None:
-        """Apply committed transactions in order."""
+    def commit(self, payloads: list[bytes], designated: int | None = None) -> None:
+        """Apply committed transactions in order; one alone with a leader ``designated`` reconfigures."""
         for payload in payloads:
             self.apply(decode_txn(payload), payload)
         if self.feed is not None:
-            self.feed.committed(payloads)
+            self.feed.committed(payloads, designated)
 
     def apply(self, txn: Txn, payload: bytes) -> None:
         super().apply(txn, payload)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from trioquorum.errors import Code, PeerProtocolError
 from trioquorum.pipeline.client import Client
 from trioquorum.tree import reads
-from trioquorum.tree.acl import digest_id
+from trioquorum.tree.acl import SUPER, digest_id
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.client import decode_multi_read, decode_path_watch, reply
 from trioquorum.wire.ops import Op
@@ -131,10 +131,11 @@ ANSWERS: dict[int, Answer] = {
 """Opcode → the function that answers it from this peer's tree."""
 
 
-def authenticate(client: Client, xid: int, payload: bytes) -> None:
+def authenticate(client: Client, xid: int, payload: bytes, super_digest: str = "") -> None:
     """addauth: answered at once, whatever else waits; a scheme we do not know ends the connection (§12).
 
-    So does one identity more than ``IDENTITIES_MAX``, and one of more than ``IDENTITY_BYTES_MAX``.
+    So does one identity more than ``IDENTITIES_MAX``, and one of more than ``IDENTITY_BYTES_MAX``. Whose digest is
+    ``super_digest`` may do everything from then on.
     """
     try:
         request, _ = AuthRequest.decode_from(payload, BODY_AT)
@@ -148,7 +149,8 @@ def authenticate(client: Client, xid: int, payload: bytes) -> None:
                 _refuse_auth(client, xid)
                 return
             # A new list: requests under way keep the identities they were sent with.
-            client.auth = [*client.auth, identity]
+            proven = [SUPER, identity] if identity[1] == super_digest else [identity]
+            client.auth = [*client.auth, *proven]
     elif request.scheme not in ("world", "ip"):
         _refuse_auth(client, xid)
         return

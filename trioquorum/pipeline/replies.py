@@ -2,7 +2,7 @@
 
 from trioquorum.tree.apply import Applied
 from trioquorum.wire.client import MultiResult, encode_multi_response
-from trioquorum.wire.jute import encode_text
+from trioquorum.wire.jute import encode_buffer, encode_text
 from trioquorum.wire.ops import Op
 
 _PATH_AND_STAT = frozenset({Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})
@@ -19,6 +19,8 @@ def reply_body(op: int, applied: Applied) -> tuple[int, bytes]:
         return 0, applied.stat or b""
     if op == Op.CREATE:
         return 0, encode_text(applied.path)
+    if op == Op.RECONFIG:
+        return 0, encode_buffer(applied.data) + (applied.stat or b"")
     if op in _PATH_AND_STAT:
         return 0, encode_text(applied.path) + (applied.stat or b"")
     return 0, b""

@@ -54,6 +54,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
+    super_digest: str = ""
+    reconfig_enabled: bool = False
+    voters_min: int = 1
 
 
 class Service:
@@ -203,7 +206,7 @@ class Service:
                 self._held.append(client)
             self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
         elif op == Op.AUTH:
-            local.authenticate(client, xid, payload)
+            local.authenticate(client, xid, payload, self.terms.super_digest)
         elif op == Op.SYNC and self.submit_sync(client, xid, payload):
             waiting.append((op, xid, payload, self.now))
         elif waiting:

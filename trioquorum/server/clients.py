@@ -2,11 +2,11 @@
 
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import trio
 
-from trioquorum.events import ClientsListening, Events
+from trioquorum.events import ClientsListening, Events, PortBlocked
 from trioquorum.limits import Limits
 from trioquorum.pipeline.service import Service
 from trioquorum.server.four_letter import Answerer
@@ -15,6 +15,7 @@ from trioquorum.server.port import Port
 from trioquorum.transport import Address, Listener, Transports
 
 BACKLOG = 1024
+REBIND_RETRY_S = 1.0
 
 
 class ClientPorts:
@@ -22,33 +23,93 @@ class ClientPorts:
 
     def __init__(
         self,
-        sockets: Sequence[socket.socket],
-        listeners: Sequence[Listener],
+        addresses: Sequence[Address],
+        transports: Transports,
         answerer: Answerer,
         limits: Limits,
         events: Events,
     ) -> None:
-        self._sockets = sockets
-        self._listeners = listeners
+        self._wanted = tuple(addresses)
+        self._transports = transports
         self._answerer = answerer
         self._limits = limits
         self._events = events
+        self._bound: dict[Address, socket.socket | Listener] = {}
+        self._changed = trio.Event()
 
     @property
     def addresses(self) -> list[Address]:
         """Where clients really reach this peer (port 0 was replaced)."""
-        bound = [sock.getsockname()[:2] for sock in self._sockets]
-        return [Address("tcp", host, port) for host, port in bound] + [it.address for it in self._listeners]
+        sockets = [it.getsockname()[:2] for it in self._bound.values() if isinstance(it, socket.socket)]
+        links = [it.address for it in self._bound.values() if not isinstance(it, socket.socket)]
+        return [Address("tcp", host, port) for host, port in sockets] + links
+
+    async def bind(self) -> None:
+        """Bind what is not bound yet.
+
+        Raises:
+            OSError: an address cannot be bound; ``filename`` holds the address.
+        """
+        for address in self._wanted:
+            if address in self._bound:
+                continue
+            try:
+                if address.scheme == "tcp":
+                    self._bound[address] = _listen(address)
+                else:
+                    frame_max = self._limits.client_frame_bytes_max
+                    transport = self._transports[address.scheme]
+                    self._bound[address] = await transport.listen(address, frame_bytes_max=frame_max)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror or str(error), str(address)) from None
+        for bound in self.addresses:
+            self._events.emit(ClientsListening(address=str(bound)))
+        await trio.lowlevel.checkpoint()
+
+    def set_addresses(self, addresses: Sequence[Address]) -> None:
+        """Serve clients there from now on; those at an address that is given up are disconnected."""
+        if tuple(addresses) != self._wanted:
+            self._wanted = tuple(addresses)
+            self._changed.set()
 
     async def serve(self, service: Service | None) -> None:
         """Serve clients until cancelled; without a service only four-letter words are answered."""
-        async with trio.open_nursery() as nursery:
-            for sock in self._sockets:
-                port = Port(sock, service, self._answerer, self._limits, self._events)
-                nursery.start_soon(port.run, name=f"clients {sock.getsockname()[1]}")
-            for listener in self._listeners:
-                links = LinkPort(listener, service, self._answerer, self._limits, self._events)
-                nursery.start_soon(links.run, name=f"clients {listener.address}")
+        while True:
+            if tuple(self._bound) != self._wanted:
+                await self._move()
+            self._changed = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for bound in self._bound.values():
+                    if isinstance(bound, socket.socket):
+                        port = Port(bound, service, self._answerer, self._limits, self._events)
+                        nursery.start_soon(port.run, name=f"clients {bound.getsockname()[1]}")
+                    else:
+                        links = LinkPort(bound, service, self._answerer, self._limits, self._events)
+                        nursery.start_soon(links.run, name=f"clients {bound.address}")
+                await self._changed.wait()
+                nursery.cancel_scope.cancel(reason="the client address changed")
+
+    async def _move(self) -> None:
+        """Give up what is not wanted, then bind what is; who holds such an address must let go of it first."""
+        for address in [address for address in self._bound if address not in self._wanted]:
+            await _close(self._bound.pop(address))
+        while True:
+            try:
+                await self.bind()
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self._events.emit(PortBlocked(kind="client", address=str(error.filename), reason=reason))
+            else:
+                self._bound = {address: self._bound[address] for address in self._wanted}
+                return
+            await trio.sleep(REBIND_RETRY_S)
+
+    async def aclose(self) -> None:
+        """Close every listener, also when cancelled."""
+        with trio.CancelScope(shield=True):
+            while self._bound:
+                await _close(self._bound.popitem()[1])
+            await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
@@ -60,25 +121,20 @@ async def bind_client_ports(
     Raises:
         OSError: an address cannot be bound; ``filename`` holds the address.
     """
-    async with AsyncExitStack() as stack:
-        sockets: list[socket.socket] = []
-        listeners: list[Listener] = []
-        for address in addresses:
-            try:
-                if address.scheme == "tcp":
-                    sockets.append(stack.enter_context(_listen(address)))
-                else:
-                    frame_max = limits.client_frame_bytes_max
-                    listener = await transports[address.scheme].listen(address, frame_bytes_max=frame_max)
-                    stack.push_async_callback(listener.aclose)
-                    listeners.append(listener)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror or str(error), str(address)) from None
-        ports = ClientPorts(sockets, listeners, answerer, limits, events)
-        for bound in ports.addresses:
-            events.emit(ClientsListening(address=str(bound)))
-        await trio.lowlevel.checkpoint()
+    ports = ClientPorts(addresses, transports, answerer, limits, events)
+    try:
+        await ports.bind()
         yield ports
+    finally:
+        await ports.aclose()
+
+
+async def _close(bound: socket.socket | Listener) -> None:
+    if isinstance(bound, socket.socket):
+        bound.close()
+        await trio.lowlevel.checkpoint()
+    else:
+        await bound.aclose()
 
 
 def _listen(address: Address) -> socket.socket:

@@ -14,9 +14,10 @@ Under a ``trio.testing.MockClock`` that jumps nothing here waits for real time.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -250,20 +251,26 @@ async def open_ensemble(
     groups: Sequence[int] = (),
     disk: Callable[[int], MemoryDisk] | None = None,
     failed: Failed | None = None,
+    joiners: int = 0,
 ) -> AsyncIterator[MemoryEnsemble]:
     """An ensemble of ``peers`` voters, with ids from 1 on, and ``observers`` behind them.
 
     All that run at the end of the block are stopped in order. ``flush_latency_s`` is how long disks take; ``seed``
     what the peers draw their chance from. ``observer_masters`` are the voters that feed observers while they follow.
     ``groups`` makes the quorums hierarchical: each voter's group, in order. ``disk`` makes each peer's first disk,
-    ``failed`` is asked about every peer that stops by itself.
+    ``failed`` is asked about every peer that stops by itself. Behind all come ``joiners``: nobody lists them but they
+    themselves, and they are not started; see ``server_line``.
 
     Raises:
         ConfigError: settings that contradict each other.
         InvariantViolation: a rule of ``safety`` was broken, whatever else happened because of that.
     """
     specs = tuple(_spec(peer, peers, groups, observer_masters) for peer in range(1, peers + observers + 1))
-    configs = [_config(spec, specs, settings or Settings(), limits or Limits()) for spec in specs]
+    listed = dict.fromkeys(specs, specs)
+    for peer in range(len(specs) + 1, len(specs) + joiners + 1):
+        joiner = _spec(peer, peer, (), ())
+        listed[joiner] = (*specs, joiner)
+    configs = [_config(spec, known, settings or Settings(), limits or Limits()) for spec, known in listed.items()]
     ensemble: MemoryEnsemble | None = None
     failure: Exception | None = None
     try:
@@ -273,7 +280,7 @@ async def open_ensemble(
             ensemble = MemoryEnsemble(network, members, nursery, failed)
             try:
                 if start:
-                    await ensemble.start()
+                    await ensemble.start(*(spec.id for spec in specs))
                 yield ensemble
             finally:
                 nursery.cancel_scope.cancel(reason="the ensemble is stopped")
@@ -285,6 +292,13 @@ async def open_ensemble(
         raise broken from failure
     if failure is not None:
         raise failure
+
+
+def server_line(peer: int, role: str = "participant", ports: Mapping[str, int] = MappingProxyType({})) -> str:
+    """What ``Client.reconfig`` takes to add this peer; ``ports`` are ``quorum``, ``election``, ``client`` if others."""
+    quorum = _address(peer, ports.get("quorum", QUORUM_PORT))
+    election = _address(peer, ports.get("election", ELECTION_PORT))
+    return f"server.{peer}={quorum}|{election}:{role};{_address(peer, ports.get('client', CLIENT_PORT))}"
 
 
 def _address(peer: int, port: int) -> Address:

@@ -10,6 +10,7 @@ import trio
 from trioquorum.config import ServerConfig
 from trioquorum.errors import DiskFailed
 from trioquorum.events import Established, Event, Events, PeerStarted, StateChanged
+from trioquorum.peer.members import Members
 from trioquorum.peer.oracle import Ask
 from trioquorum.peer.run import Surroundings, serve
 from trioquorum.storage.database import Database
@@ -17,6 +18,7 @@ from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing.network import Network, node_name
 from trioquorum.testing.seeded import NODE
 from trioquorum.transport import Transports
+from trioquorum.zab.quorum import QuorumConfig
 
 DOWN: Final = "down"
 WALL_CLOCK_START_MS: Final = 1_700_000_000_000
@@ -34,7 +36,6 @@ class MemoryPeer:
         self.node = node_name(config.my_id)
         self.config = config
         self.disk = disk
-        self.configs = (config.quorum_config(),)
         self.oracle: Ask | None = None
         self.running = False
         self.state = DOWN
@@ -45,6 +46,7 @@ class MemoryPeer:
         self._lives = 0
         self._life: Life | None = None
         self._database: Database | None = None
+        self._members: Members | None = None
 
     @property
     def may_lead_alone(self) -> bool:
@@ -66,6 +68,14 @@ class MemoryPeer:
         if self._database is None:
             raise ValueError(f"peer {self.id} has not loaded its data")
         return self._database
+
+    @property
+    def configs(self) -> tuple[QuorumConfig, ...]:
+        """The committed configuration and, while one is proposed, that one behind it; as the peer last knew them."""
+        members = self._members
+        if members is None:
+            return (self.config.quorum_config(),)
+        return (members.committed, members.last_seen) if members.pending else (members.committed,)
 
     @property
     def life(self) -> "Life":
@@ -126,6 +136,7 @@ class MemoryPeer:
             rng=random.Random(f"{self._seed}/{self.id}/{life.number}"),
             wall_ms=partial(self._wall_ms, life.number),
             disks=(life.disk, life.disk),
+            on_members=self._joined,
             on_database=self._loaded,
             oracle=self.oracle,
         )
@@ -137,6 +148,9 @@ class MemoryPeer:
             self.established = None
         elif isinstance(event, Established):
             self.established = event
+
+    def _joined(self, members: Members) -> None:
+        self._members = members
 
     def _loaded(self, database: Database) -> None:
         self._database = database

@@ -5,6 +5,7 @@ from typing import Final
 import trio
 
 from trioquorum.events import Events
+from trioquorum.invariants import invariant
 from trioquorum.limits import Limits
 from trioquorum.storage.database import Database
 from trioquorum.storage.memory_disk import MemoryDisk
@@ -12,6 +13,7 @@ from trioquorum.testing.checkers import trees
 from trioquorum.testing.ensemble import MemoryEnsemble
 from trioquorum.testing.truth import Truth, read_logs
 from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.paths import CONFIG
 
 REST_S: Final = 1.0
 """For the disks, when everything is applied."""
@@ -40,7 +42,14 @@ async def settled_tree(ensemble: MemoryEnsemble) -> DataTree:
     found = {f"peer_{peer.id}": peer.database.tree for peer in peers}
     found.update({f"disk_{peer.id}": await on_disk(peer.disk) for peer in peers})
     trees.check_equal(found)
+    shown = {f"peer_{peer.id}": _config_node(peer.database.tree) for peer in peers}
+    invariant(len(set(shown.values())) == 1, "all peers show one configuration", **shown)
     return peers[0].database.tree
+
+
+def _config_node(tree: DataTree) -> tuple[bytes | None, bytes]:
+    node = tree.nodes[CONFIG]
+    return node.data, node.stat
 
 
 async def settled_truth(ensemble: MemoryEnsemble) -> Truth:

@@ -13,9 +13,13 @@ from trioquorum.wire.records import Acl
 Identity = tuple[str, str]
 """Scheme and id of somebody, as connections and forwarded writes carry them."""
 
-_NOT_PROVEN = frozenset({"world", "ip"})
+_NOT_PROVEN = frozenset({"world", "ip", "super"})
+"""Schemes that ``auth`` in an ACL does not stand for."""
 
 AclList = tuple[Acl, ...]
+
+SUPER: Identity = ("super", "")
+"""Who may do everything."""
 
 OPEN_ACL_ID = -1
 OPEN_ACL: AclList = (Acl(Perm.ALL, "world", "anyone"),)

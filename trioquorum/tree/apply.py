@@ -30,13 +30,17 @@ if TYPE_CHECKING:
 
 
 class Applied(msgspec.Struct, gc=False):
-    """What a transaction did, enough for a reply: code, type, path and stat (68 bytes), or the parts of a multi."""
+    """What a transaction did, enough for a reply: code, type, path and stat (68 bytes), or the parts of a multi.
+
+    ``data`` is the new configuration's text.
+    """
 
     err: int
     type: int
     path: str | None = None
     stat: bytes | None = None
     parts: "list[Applied] | None" = None
+    data: bytes | None = None
 
 
 def apply_txn(tree: "DataTree", txn: Txn) -> Applied:
@@ -59,6 +63,8 @@ def _apply(tree: "DataTree", header: TxnHeader, kind: int, record: Record) -> Ap
     match record:
         case SetDataTxn(path, data, version):
             err = tree.set_data(path, data, version, header.zxid, header.time_ms)
+            if kind == Op.RECONFIG and not err:
+                return Applied(0, kind, path, tree.nodes[path].stat, data=data)
         case CreateTxn(path, data, acl, ephemeral, parent_cversion):
             owner = header.session if ephemeral else 0
             err = tree.create(path, data, acl, owner, parent_cversion, header.zxid, header.time_ms)

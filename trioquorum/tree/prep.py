@@ -12,22 +12,33 @@ import msgspec
 
 from trioquorum.errors import Code, PeerProtocolError, RequestFailed
 from trioquorum.tree import prep_ops
-from trioquorum.tree.acl import Identity
+from trioquorum.tree.acl import Identity, check_acl
 from trioquorum.tree.nodes import DataTree
-from trioquorum.tree.pending import PendingChanges
+from trioquorum.tree.paths import CONFIG
+from trioquorum.tree.pending import Change, PendingChanges
 from trioquorum.wire.client import decode_multi
 from trioquorum.wire.jute import Record
-from trioquorum.wire.ops import CreateFlag, Op
+from trioquorum.wire.ops import CreateFlag, Op, Perm
 from trioquorum.wire.records import (
     CreateRequest,
     CreateTtlRequest,
     IntResponse,
     PathRequest,
     PathVersionRequest,
+    ReconfigRequest,
     SetAclRequest,
     SetDataRequest,
 )
-from trioquorum.wire.txn import CloseSessionTxn, CreateSessionTxn, ErrorTxn, MultiTxn, SubTxn, Txn, TxnHeader
+from trioquorum.wire.txn import (
+    CloseSessionTxn,
+    CreateSessionTxn,
+    ErrorTxn,
+    MultiTxn,
+    SetDataTxn,
+    SubTxn,
+    Txn,
+    TxnHeader,
+)
 
 LOCAL_OWNER: Final[object] = "this peer"
 """The owner of requests that the leader makes by itself: expiry and clean-up."""
@@ -66,13 +77,25 @@ class SessionChecks(Protocol):
         """Refuse every later request of the session."""
 
 
+class MembershipView(Protocol):
+    """What the checks need of the ensemble."""
+
+    def next_config(self, request: ReconfigRequest, zxid: int) -> bytes:
+        """The text of the configuration that ``request`` asks for, with this version, or RequestFailed."""
+
+
 class Prep:
     """Turns requests into transactions, one at a time, and remembers what they will change."""
 
-    __slots__ = ("options", "pending", "sessions")
+    __slots__ = ("members", "options", "pending", "sessions", "zxid")
 
-    def __init__(self, tree: DataTree, sessions: SessionChecks, options: PrepOptions) -> None:
+    def __init__(
+        self, tree: DataTree, sessions: SessionChecks, options: PrepOptions, members: MembershipView | None = None
+    ) -> None:
+        """Without ``members`` nothing is reconfigured here."""
         self.sessions = sessions
+        self.members = members
+        self.zxid = 0
         self.options = options
         self.pending = PendingChanges(tree)
 
@@ -86,6 +109,7 @@ class Prep:
                 decode, prepare = known
                 record = prepare(self, request, kind, decode(request.body)[0])
             else:
+                self.zxid = zxid
                 record = _OTHER_OPS.get(kind, _refuse)(self, request)
             self.pending.keep(zxid)
         except RequestFailed as failure:
@@ -170,8 +194,15 @@ def _delete_container(prep: Prep, request: WriteRequest) -> Record:
 
 
 def _reconfig(prep: Prep, request: WriteRequest) -> Record:
-    del prep, request
-    raise RequestFailed(Code.RECONFIGDISABLED)
+    """A transaction on the config node; who may write there may reconfigure (client-protocol §16)."""
+    if prep.members is None:
+        raise RequestFailed(Code.RECONFIGDISABLED)
+    prep.sessions.check(request.session, request.owner)
+    text = prep.members.next_config(ReconfigRequest.decode(request.body), prep.zxid)
+    node = prep.pending.get(CONFIG)
+    check_acl(node.acl, Perm.WRITE, request.auth)
+    prep.pending.put(CONFIG, Change(-1, node.aversion, node.cversion, node.children, node.acl, node.owner))
+    return SetDataTxn(CONFIG, text, -1)
 
 
 def _refuse(prep: Prep, request: WriteRequest) -> Record:

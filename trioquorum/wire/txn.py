@@ -15,6 +15,8 @@ from trioquorum.wire.records import Acl
 
 _ZXID = Struct(">q")
 _ZXID_AT = 12
+_TYPE_AT = 28
+_RECONFIG = int(Op.RECONFIG).to_bytes(4)
 _DIGEST_BYTES = 12
 _DIGEST_VERSION = b"\0\0\0\2"
 
@@ -185,6 +187,11 @@ def payload_zxid(payload: bytes) -> int:
         raise PeerProtocolError(f"transaction of {len(payload)} bytes")
     zxid: int = _ZXID.unpack_from(payload, _ZXID_AT)[0]
     return zxid
+
+
+def is_reconfig(payload: bytes) -> bool:
+    """Whether a payload proposes a configuration, without decoding the rest."""
+    return payload[_TYPE_AT : _TYPE_AT + 4] == _RECONFIG
 
 
 def decode_record(kind: int, data: bytes, at: int = 0) -> tuple[Record, int]:

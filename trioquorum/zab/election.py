@@ -112,6 +112,16 @@ class Election:
         self.current_vote = msgspec.structs.replace(vote, state=state)
         self.leading_votes = frozenset()
 
+    def designated(self, leader: int, zxid: int, peer_epoch: int) -> tuple[PeerState, Vote]:
+        """A reconfiguration designated ``leader`` (§19.6): the role that is ours now, and the vote."""
+        self.settled(self._role_under(leader), Vote(leader, zxid, self.round, peer_epoch))
+        return self.state, self.current_vote
+
+    def _role_under(self, leader: int) -> PeerState:
+        if leader == self._my_id:
+            return PeerState.LEADING
+        return PeerState.OBSERVING if self._my_id in self._committed.observers else PeerState.FOLLOWING
+
     def set_peer_epoch(self, epoch: int) -> None:
         """The epoch is established: late joiners see equal votes from all who serve in it (§5.2.11)."""
         self.current_vote = msgspec.structs.replace(self.current_vote, peer_epoch=epoch)
@@ -232,14 +242,13 @@ class Election:
 
     def _newer_config(self, sender: int, note: Notification) -> list[Effect]:
         """§5.1.2: only while looking; a text without a version is as good as none."""
-        if note.version <= 1 or not note.config:
-            return []
-        _, _, digits = note.config.rpartition("version=")
+        text = note.config or "" if note.version > 1 else ""
+        digits = text.rpartition("version=")[2]
         try:
             version = int(digits, 16)
         except ValueError:
             return []
-        return [ConfigHeard(sender, version, note.config)] if version > self._committed.version else []
+        return [ConfigHeard(sender, version, text)] if version > self._committed.version else []
 
     # -- votes -----------------------------------------------------------------------------------------------------
 
@@ -274,13 +283,9 @@ class Election:
         return [Settle(self._settle_ms)]
 
     def _finish(self, vote: Vote, voters: frozenset[int]) -> list[Effect]:
-        if vote.leader == self._my_id:
-            self.state = PeerState.LEADING
+        self.state = self._role_under(vote.leader)
+        if self.state is PeerState.LEADING:
             self.leading_votes = voters
-        elif self._my_id in self._committed.observers:
-            self.state = PeerState.OBSERVING
-        else:
-            self.state = PeerState.FOLLOWING
         self.current_vote = Vote(vote.leader, vote.zxid, self.round, vote.peer_epoch, self.state)
         told = sorted(self._askers.union(self._others) if self._my_id in self._voters else ())
         self.abandon()
@@ -309,7 +314,7 @@ class Election:
         """§5.2.8: epoch, then zxid, then id; a peer of weight 0 is never worth a vote."""
         if (new.peer_epoch, new.zxid, new.leader) <= (old.peer_epoch, old.zxid, old.leader):
             return False
-        config = self._committed if new.leader in self._committed.voters or not self._last_seen else self._last_seen
+        config = self._last_seen if self._last_seen and new.leader not in self._committed.voters else self._committed
         return config.weight(new.leader) != 0
 
     @staticmethod
@@ -317,19 +322,22 @@ class Election:
         return frozenset(sid for sid, other in votes.items() if other.agrees(vote))
 
     def _followed(self, votes: Mapping[int, Vote], vote: Vote) -> frozenset[int]:
-        """Who in ``votes`` agrees with ``vote``, if that is a quorum and its leader confirms (§5.2.10); else nobody."""
+        """Who in ``votes`` agrees with ``vote``, if that is a quorum and its leader confirms (§5.2.10); else nobody.
+
+        The committed configuration alone decides here, unlike in the reference: to join decides nothing, and whoever
+        alone saw a proposal that came to nothing would wait for its quorum for ever.
+        """
         agreeing = self._agreeing(votes, vote)
         if vote.leader == self._my_id:
             # Followers of an older round of ours must not make us lead again (ZOOKEEPER-1514).
             confirmed = vote.round == self.round
         else:
             confirmed = vote.leader in votes and votes[vote.leader].state is PeerState.LEADING
-        return agreeing if confirmed and self._has_all_quorums(agreeing) else frozenset()
+        return agreeing if confirmed and self._committed.contains_quorum(agreeing) else frozenset()
 
     def _has_all_quorums(self, sids: Iterable[int]) -> bool:
-        if not self._committed.contains_quorum(sids):
-            return False
-        return self._last_seen is None or self._last_seen.contains_quorum(sids)
+        proposed = self._last_seen
+        return self._committed.contains_quorum(sids) and (proposed is None or proposed.contains_quorum(sids))
 
 
 def _observe(sender: int, note: Notification, outcome: str) -> Observe:

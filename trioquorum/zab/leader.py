@@ -2,6 +2,10 @@
 
 Everything here is called per frame, not per transaction, except ``propose``. An ACK is cumulative: it says that a log
 holds everything up to its zxid, so what is committed is the highest zxid that the logs of a quorum reach.
+
+Every proposal needs a quorum of each configuration that was in force when it was proposed: the committed one, and a
+proposed one from its own proposal on (§19.3). A reconfiguration is committed in two steps. ``decided`` says that
+quorums of both hold it; when the driver has noted that on disk, ``activate`` commits it and what waits behind it.
 """
 
 from collections import deque
@@ -13,6 +17,7 @@ import msgspec
 from trioquorum.errors import PeerProtocolError, RoleEnded
 from trioquorum.invariants import invariant
 from trioquorum.zab.quorum import QuorumConfig
+from trioquorum.zab.reconfig import designated_leader
 
 COUNTER_MASK: Final = 0xFFFFFFFF
 
@@ -23,6 +28,13 @@ class Proposal(msgspec.Struct):
     zxid: int
     payload: bytes
     context: object
+
+
+class _Regime(msgspec.Struct, frozen=True):
+    """The configurations that proposals from ``first`` on need quorums of."""
+
+    first: int
+    configs: tuple[QuorumConfig, ...]
 
 
 class _AckTimer(msgspec.Struct):
@@ -36,28 +48,37 @@ class _AckTimer(msgspec.Struct):
 class Leader:
     """One term in broadcast; a new term needs a new object.
 
-    ``last_seen`` is a proposed configuration that is newer than ``config``, or the same: then commits need quorums of
-    both. ``epoch`` is that of every zxid proposed here.
+    ``config`` is committed. ``last_seen`` is a proposed configuration that is newer than ``config``, or the same: then
+    commits need quorums of both. ``epoch`` is that of every zxid proposed here. ``designated`` is who is to lead what
+    is decided; when that is activated and it is another peer, ``allowed_to_commit`` ends.
     """
 
     def __init__(self, my_id: int, config: QuorumConfig, last_seen: QuorumConfig | None = None, *, epoch: int) -> None:
         self.my_id = my_id
         self.config = config
+        self.last_seen = last_seen if last_seen is not None and last_seen.version > config.version else config
         self.last_proposed = epoch << 32
         self.last_committed = epoch << 32
         self.outstanding: deque[Proposal] = deque()
+        self.allowed_to_commit = True
+        self.decided: QuorumConfig | None = None
+        self.designated = my_id
         self._epoch = epoch
-        self._configs = [config]
-        if last_seen is not None and last_seen.version > config.version:
-            self._configs.append(last_seen)
+        self._regimes = deque([_Regime(epoch << 32, self._in_force())])
+        self._reconfig: int | None = None  # the zxid that proposes ``last_seen``
         self._acked: dict[int, int] = {}
         self._timers: dict[int, _AckTimer] = {}
         self._syncs: deque[tuple[int, int]] = deque()
 
+    def _in_force(self) -> tuple[QuorumConfig, ...]:
+        return (self.config,) if self.last_seen is self.config else (self.config, self.last_seen)
+
     # Proposals and acknowledgements
 
-    def propose(self, zxid: int, payload: bytes, context: object) -> None:
+    def propose(self, zxid: int, payload: bytes, context: object, config: QuorumConfig | None = None) -> None:
         """Add the next proposal. The caller sends and logs it; its own log acknowledges like every other.
+
+        ``config`` is the configuration that it proposes: one at a time, and its version is ``zxid``.
 
         Raises:
             RoleEnded: the counter is used up; only a new epoch has zxids again (ZOOKEEPER-1277).
@@ -72,13 +93,25 @@ class Leader:
             zxid=zxid,
             last=self.last_proposed,
         )
+        if config is not None:
+            invariant(
+                self._reconfig is None and self.last_seen is self.config and config.version == zxid,
+                "one reconfiguration at a time",
+                zxid=zxid,
+                version=config.version,
+                pending=self._reconfig,
+            )
+            self.last_seen = config
+            self._reconfig = zxid
+            self._regimes.append(_Regime(zxid, self._in_force()))
         self.last_proposed = zxid
         self.outstanding.append(Proposal(zxid, payload, context))
 
     def ack(self, sid: int, zxid: int) -> list[Proposal]:
         """The log of ``sid`` holds everything up to ``zxid``. What is committed by that, in order.
 
-        Acknowledgements of (epoch, 0), of older history and of what is committed change nothing.
+        Acknowledgements of (epoch, 0), of older history and of what is committed change nothing. A reconfiguration is
+        never among the result: it waits for ``activate`` with everything behind it.
 
         Raises:
             PeerProtocolError: ``zxid`` was never proposed.
@@ -91,18 +124,67 @@ class Leader:
         if zxid <= self._acked.get(sid, -1):
             return []
         self._acked[sid] = zxid
-        return self._commit_up_to(self._reached()) if zxid > self.last_committed else []
+        return self._advance() if zxid > self.last_committed else []
+
+    def _advance(self) -> list[Proposal]:
+        """Commit what quorums hold, up to in front of a reconfiguration."""
+        if not self.allowed_to_commit:
+            return []
+        reached = self._reached()
+        if self._reconfig is not None and reached >= self._reconfig:
+            if self.decided is None:
+                self.decided = self.last_seen
+                self.designated = designated_leader(self.my_id, self.config, self.decided, self._acked, self._reconfig)
+            reached = self._reconfig - 1
+        return self._commit_up_to(reached)
 
     def _reached(self) -> int:
-        """The highest zxid that the logs of a quorum of every configuration hold."""
+        """The highest zxid that the logs of a quorum of every configuration of its time hold, as all before it."""
+        regimes = self._regimes
+        while len(regimes) > 1 and regimes[1].first <= self.last_committed + 1:
+            regimes.popleft()
+        reached = self.last_committed
+        for number, regime in enumerate(regimes):
+            end = regimes[number + 1].first - 1 if number + 1 < len(regimes) else self.last_proposed
+            reached = max(reached, self._held(regime.configs, end))
+            if reached < end:
+                break
+        return reached
+
+    def _held(self, configs: tuple[QuorumConfig, ...], end: int) -> int:
+        """The highest zxid up to ``end`` that the logs of a quorum of every one of ``configs`` hold."""
         acked = self._acked
-        for zxid in sorted(set(acked.values()), reverse=True):
+        for zxid in sorted({min(reached, end) for reached in acked.values()}, reverse=True):
             if zxid <= self.last_committed:
                 break
             holders = [sid for sid, reached in acked.items() if reached >= zxid]
-            if all(config.contains_quorum(holders) for config in self._configs):
+            if all(config.contains_quorum(holders) for config in configs):
                 return zxid
         return self.last_committed
+
+    def activate(self) -> list[Proposal]:
+        """The ``decided`` configuration is on disk: commit its proposal, first of the result, and what waits behind it.
+
+        If another leader is ``designated`` nothing else is committed.
+
+        Raises:
+            ValueError: none is decided.
+        """
+        zxid, config = self._reconfig, self.decided
+        if zxid is None or config is None:
+            raise ValueError("no reconfiguration is decided")
+        self.allowed_to_commit = self.designated == self.my_id
+        self.config = config
+        self._reconfig = self.decided = None
+        self._regimes.append(_Regime(self.last_proposed + 1, self._in_force()))
+        committed = self._commit_up_to(zxid)
+        return committed + self._advance()
+
+    def complete(self) -> None:
+        """The configuration that was pending before this term is on disk, and quorums of both hold this history."""
+        invariant(not self.outstanding, "a pending reconfiguration is completed first", outstanding=self.last_proposed)
+        self.config = self.last_seen
+        self._regimes.append(_Regime(self.last_proposed + 1, self._in_force()))
 
     def _commit_up_to(self, zxid: int) -> list[Proposal]:
         committed: list[Proposal] = []
@@ -161,12 +243,13 @@ class Leader:
     def keeps_quorum(self, synced: Iterable[int]) -> bool:
         """Whether this leader and the ``synced`` learners are a quorum of every configuration (§7.4)."""
         alive = {self.my_id, *synced}
-        return all(config.contains_quorum(alive) for config in self._configs)
+        return all(config.contains_quorum(alive) for config in self._in_force())
 
     @property
     def oracle_may_decide(self) -> bool:
         """Whether an oracle's word may stand for the other voter (§20.3): there are two, and no change under way."""
-        return len(self._configs) == 1 and self.config.oracle_may_decide
+        settled = not self.outstanding or self.outstanding[0].zxid >= self._regimes[-1].first
+        return settled and self.allowed_to_commit and len(self._in_force()) == 1 and self.config.oracle_may_decide
 
     def commit_alone(self) -> list[Proposal]:
         """An oracle says that the other voter is gone: what our own log holds is committed by that, in order."""

@@ -8,17 +8,38 @@ names a disk, before the next begins.
 from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from struct import Struct
 from typing import Final
 
-import msgspec
-
-from trioquorum.errors import PeerProtocolError
+from trioquorum.errors import ConfigError, PeerProtocolError
 from trioquorum.invariants import invariant
 from trioquorum.wire.quorum import LearnerInfo, PacketType, QuorumPacket, decode_revalidate_reply, encode_ack_epoch
-from trioquorum.wire.txn import payload_zxid
+from trioquorum.wire.txn import SetDataTxn, decode_txn, is_reconfig, payload_zxid
+from trioquorum.zab.learner_effects import (
+    Activate,
+    AnswerPing,
+    Commit,
+    Effect,
+    Established,
+    FlushLog,
+    LoadSnapshot,
+    Log,
+    Revalidated,
+    SendPacket,
+    SetAcceptedEpoch,
+    SetCurrentEpoch,
+    SetLastSeen,
+    SyncDone,
+    TakeConfig,
+    Truncate,
+)
+from trioquorum.zab.quorum import QuorumConfig
+from trioquorum.zab.reconfig import parse_config
 
 PROTOCOL_VERSION: Final = 0x10000
 COUNTER_MASK: Final = 0xFFFFFFFF
+
+_LONG = Struct(">q")
 
 
 class Phase(Enum):
@@ -40,109 +61,29 @@ STEPS: Final[Mapping[tuple[Phase, int], Phase]] = {
     (Phase.SYNCING, PacketType.PROPOSAL): Phase.SYNCING,
     (Phase.SYNCING, PacketType.COMMIT): Phase.SYNCING,
     (Phase.SYNCING, PacketType.INFORM): Phase.SYNCING,
+    (Phase.SYNCING, PacketType.COMMITANDACTIVATE): Phase.SYNCING,
+    (Phase.SYNCING, PacketType.INFORMANDACTIVATE): Phase.SYNCING,
     (Phase.SYNCING, PacketType.NEWLEADER): Phase.ACKING,
     (Phase.ACKING, PacketType.PROPOSAL): Phase.ACKING,
     (Phase.ACKING, PacketType.COMMIT): Phase.ACKING,
     (Phase.ACKING, PacketType.INFORM): Phase.ACKING,
+    (Phase.ACKING, PacketType.COMMITANDACTIVATE): Phase.ACKING,
+    (Phase.ACKING, PacketType.INFORMANDACTIVATE): Phase.ACKING,
     (Phase.ACKING, PacketType.PING): Phase.ACKING,
     (Phase.ACKING, PacketType.UPTODATE): Phase.SERVING,
     (Phase.SERVING, PacketType.PROPOSAL): Phase.SERVING,
     (Phase.SERVING, PacketType.COMMIT): Phase.SERVING,
     (Phase.SERVING, PacketType.INFORM): Phase.SERVING,
+    (Phase.SERVING, PacketType.COMMITANDACTIVATE): Phase.SERVING,
+    (Phase.SERVING, PacketType.INFORMANDACTIVATE): Phase.SERVING,
     (Phase.SERVING, PacketType.PING): Phase.SERVING,
     (Phase.SERVING, PacketType.REVALIDATE): Phase.SERVING,
     (Phase.SERVING, PacketType.SYNC): Phase.SERVING,
     (Phase.SERVING, PacketType.UPTODATE): Phase.SERVING,
 }
-"""(phase, packet) → next phase. From LOADING ``snapshot_loaded`` leads on to SYNCING. INFORM is for observers only."""
+"""(phase, packet) → next phase. From LOADING ``snapshot_loaded`` leads on to SYNCING. Only observers are informed."""
 
 KNOWN_TYPES: Final = frozenset(int(kind) for kind in PacketType)
-
-
-class SetAcceptedEpoch(msgspec.Struct, frozen=True, gc=False):
-    """Write acceptedEpoch durably."""
-
-    epoch: int
-
-
-class SetCurrentEpoch(msgspec.Struct, frozen=True, gc=False):
-    """Write currentEpoch durably."""
-
-    epoch: int
-
-
-class SendPacket(msgspec.Struct, frozen=True, gc=False):
-    """Send to the leader."""
-
-    packet: QuorumPacket
-
-
-class Truncate(msgspec.Struct, frozen=True, gc=False):
-    """Cut log and database back so that ``zxid`` is the last transaction; a failure stops the peer."""
-
-    zxid: int
-
-
-class LoadSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """Replace the database by the snapshot that now arrives, durably, as of ``zxid``; then call ``snapshot_loaded``."""
-
-    zxid: int
-
-
-class Log(msgspec.Struct, frozen=True, gc=False):
-    """Append these payloads to the log. When they are flushed, ask ``acknowledge`` what to tell the leader."""
-
-    payloads: list[bytes]
-
-
-class FlushLog(msgspec.Struct, frozen=True, gc=False):
-    """Wait until all that was logged is on disk."""
-
-
-class Commit(msgspec.Struct, frozen=True, gc=False):
-    """Apply these payloads in order; each was in an earlier ``Log``."""
-
-    payloads: list[bytes]
-
-
-class Established(msgspec.Struct, frozen=True, gc=False):
-    """The leader leads a quorum in ``epoch``: serve clients."""
-
-    epoch: int
-
-
-class AnswerPing(msgspec.Struct, frozen=True, gc=False):
-    """Send PING with this zxid back, with the sessions touched since the last one."""
-
-    zxid: int
-
-
-class Revalidated(msgspec.Struct, frozen=True, gc=False):
-    """The leader's answer whether a session lives; ``zxid`` is the last it had proposed then (−1: it did not say)."""
-
-    session: int
-    valid: bool
-    zxid: int
-
-
-class SyncDone(msgspec.Struct, frozen=True, gc=False):
-    """The oldest pending sync is complete once all ``Commit`` before this are applied."""
-
-
-Effect = (
-    SetAcceptedEpoch
-    | SetCurrentEpoch
-    | SendPacket
-    | Truncate
-    | LoadSnapshot
-    | Log
-    | FlushLog
-    | Commit
-    | Established
-    | AnswerPing
-    | Revalidated
-    | SyncDone
-)
 
 
 def follows(zxid: int, last: int) -> bool:
@@ -184,6 +125,7 @@ class Learner:
         self._committed: list[bytes] = []
         self._last_committed = last_zxid
         self._acked = -1
+        self._leaders_config: QuorumConfig | None = None
 
     @property
     def serving(self) -> bool:
@@ -231,7 +173,8 @@ class Learner:
         """One packet before UPTODATE is done."""
         kind = packet.type
         following = STEPS.get((self.phase, kind))
-        if following is None or (kind == PacketType.INFORM and not self._observer):
+        informs = kind in (PacketType.INFORM, PacketType.INFORMANDACTIVATE)
+        if following is None or (informs and not self._observer):
             raise PeerProtocolError(f"packet of type {kind} while {self.phase.value}")
         match kind:
             case PacketType.LEADERINFO:
@@ -239,16 +182,24 @@ class Learner:
             case PacketType.DIFF | PacketType.TRUNC | PacketType.SNAP:
                 self._choose(PacketType(kind), packet.zxid, effects)
             case PacketType.PROPOSAL:
-                self._queue(packet)
+                self._queue(packet.zxid, packet.data, effects)
             case PacketType.COMMIT:
                 self._commit(packet.zxid, self._committed)
             case PacketType.INFORM:
-                self._queue(packet)
+                self._queue(packet.zxid, packet.data, effects)
                 self._commit(packet.zxid, self._committed)
+            case PacketType.COMMITANDACTIVATE | PacketType.INFORMANDACTIVATE:
+                designated, payload = _activation(packet)
+                if informs:
+                    self._queue(packet.zxid, payload, effects)
+                self._commit(packet.zxid, self._committed)
+                # A snapshot may hold it already; what the leader says in NEWLEADER is then as new.
+                if packet.zxid > self._floor:
+                    effects.append(Activate(_config_of(self._committed[-1]), designated))
             case PacketType.NEWLEADER:
-                self._take_over(packet.zxid, effects)
+                self._take_over(packet, effects)
             case PacketType.UPTODATE:
-                self._establish(effects)
+                self._establish(packet.data, effects)
             case _:
                 # The leader pings as soon as its sender runs; an answer before UPTODATE would break its handshake.
                 invariant(kind == PacketType.PING, "every legal packet has a branch", type=kind, phase=self.phase)
@@ -282,17 +233,22 @@ class Learner:
             effects.append(LoadSnapshot(zxid))
         self._last_queued = self._last_committed = zxid
 
-    def _queue(self, packet: QuorumPacket) -> None:
-        """Remember a proposal; a gap would be a hole in the history that nobody notices later (ZOOKEEPER-4925)."""
-        zxid, payload = packet.zxid, packet.data
+    def _queue(self, zxid: int, payload: bytes | None, effects: list[Effect]) -> bool:
+        """Remember a proposal; a gap would be a hole in the history that nobody notices later (ZOOKEEPER-4925).
+
+        False if a snapshot holds it already.
+        """
         if zxid <= self._floor:
-            return
+            return False
         if not follows(zxid, self._last_queued):
             raise PeerProtocolError(f"proposal {zxid:#x} after {self._last_queued:#x}")
         if payload is None or payload_zxid(payload) != zxid:
             raise PeerProtocolError(f"proposal {zxid:#x} carries another transaction")
+        if is_reconfig(payload):
+            effects.append(SetLastSeen(_config_of(payload)))
         self._last_queued = zxid
         self._pending.append((zxid, payload))
+        return True
 
     def _commit(self, zxid: int, committed: list[bytes]) -> None:
         """Move every pending proposal up to ``zxid`` into ``committed``; ``zxid`` itself must be among them."""
@@ -309,17 +265,21 @@ class Learner:
             raise PeerProtocolError(f"commit of {zxid:#x}, which is not pending; last is {self._last_committed:#x}")
         self._last_committed = last
 
-    def _take_over(self, zxid: int, effects: list[Effect]) -> None:
+    def _take_over(self, packet: QuorumPacket, effects: list[Effect]) -> None:
         """NEWLEADER: history on disk, then the epoch, then the acknowledgement (ZOOKEEPER-3911, -4643, -4646).
 
         What is not committed yet waits for UPTODATE: logging it now would make a vote of what may be truncated.
         """
+        zxid = packet.zxid
         if zxid != self.epoch << 32:
             raise PeerProtocolError(f"NEWLEADER {zxid:#x} in epoch {self.epoch}")
         if self._last_committed < self.sync_zxid:
             raise PeerProtocolError(
                 f"{self.sync_mode} announced {self.sync_zxid:#x} but ended at {self._last_committed:#x}"
             )
+        if packet.data:
+            self._leaders_config = _parse(packet.data)
+            effects.append(TakeConfig(self._leaders_config))
         if self._committed:
             self.synced_proposals = len(self._committed)
             effects += [Log(self._committed), Commit(self._committed)]
@@ -327,9 +287,19 @@ class Learner:
         self._acked = self._last_committed
         effects += [FlushLog(), SetCurrentEpoch(self.epoch), SendPacket(QuorumPacket(PacketType.ACK, zxid))]
 
-    def _establish(self, effects: list[Effect]) -> None:
-        """UPTODATE: serve, then catch up with what came meanwhile on the normal path (ZOOKEEPER-4394)."""
+    def _establish(self, data: bytes | None, effects: list[Effect]) -> None:
+        """UPTODATE: serve, then catch up with what came meanwhile on the normal path (ZOOKEEPER-4394).
+
+        The configuration of NEWLEADER is activated unless the leader says that it is only proposed yet: to take a
+        proposal for committed could give two configurations a leader each. ``data`` is the version that is committed;
+        ZooKeeper's leaders say nothing.
+        """
         self._floor = -1
+        config = self._leaders_config
+        if data and len(data) != _LONG.size:
+            raise PeerProtocolError(f"UPTODATE with {len(data)} bytes")
+        if config is not None and (not data or config.version <= _LONG.unpack(data)[0]):
+            effects.append(Activate(config))
         effects += [SendPacket(QuorumPacket(PacketType.ACK, self.epoch << 32)), Established(self.epoch)]
         waiting = self._committed + [payload for _, payload in self._pending]
         if waiting:
@@ -358,16 +328,23 @@ class Learner:
         for packet in packets:
             kind = packet.type
             if kind == PacketType.PROPOSAL:
-                if not self._observer:
-                    self._queue(packet)
+                if not self._observer and self._queue(packet.zxid, packet.data, effects):
                     log.append(self._pending[-1][1])
             elif kind == PacketType.COMMIT:
                 if not self._observer:
                     self._commit(packet.zxid, commit)
             elif kind == PacketType.INFORM and self._observer:
-                self._queue(packet)
-                log.append(self._pending[-1][1])
+                if self._queue(packet.zxid, packet.data, effects):
+                    log.append(self._pending[-1][1])
                 self._commit(packet.zxid, commit)
+            elif kind == (PacketType.INFORMANDACTIVATE if self._observer else PacketType.COMMITANDACTIVATE):
+                designated, payload = _activation(packet)
+                if self._observer and self._queue(packet.zxid, payload, effects):
+                    log.append(self._pending[-1][1])
+                self._commit(packet.zxid, commit)
+                payload = commit.pop()
+                settle()
+                effects.append(Activate(_config_of(payload), designated, payload))
             elif kind == PacketType.PING:
                 effects.append(AnswerPing(packet.zxid))
             elif kind == PacketType.SYNC:
@@ -376,6 +353,32 @@ class Learner:
             elif kind == PacketType.REVALIDATE:
                 settle()
                 effects.append(Revalidated(*decode_revalidate_reply(packet.data or b""), packet.zxid))
-            elif kind in KNOWN_TYPES and kind != PacketType.UPTODATE:
+            elif kind in KNOWN_TYPES and kind not in (PacketType.UPTODATE, PacketType.COMMITANDACTIVATE):
                 raise PeerProtocolError(f"packet of type {kind} while serving")
         settle()
+
+
+def _activation(packet: QuorumPacket) -> tuple[int, bytes]:
+    """Designated leader and, for observers, payload of an ACTIVATE packet."""
+    data = packet.data or b""
+    if len(data) < _LONG.size:
+        raise PeerProtocolError(f"packet of type {packet.type} names no leader")
+    return _LONG.unpack_from(data)[0], data[_LONG.size :]
+
+
+def _config_of(payload: bytes) -> QuorumConfig:
+    """The configuration that a transaction proposes; its version is the transaction's zxid."""
+    record = decode_txn(payload).record if is_reconfig(payload) else None
+    if type(record) is not SetDataTxn:
+        raise PeerProtocolError(f"transaction {payload_zxid(payload):#x} is no reconfiguration")
+    config = _parse(record.data or b"")
+    if config.version != payload_zxid(payload):
+        raise PeerProtocolError(f"transaction {payload_zxid(payload):#x} proposes version {config.version:#x}")
+    return config
+
+
+def _parse(text: bytes) -> QuorumConfig:
+    try:
+        return parse_config(text.decode())
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise PeerProtocolError(f"the leader's configuration cannot be read: {error}") from None

@@ -84,7 +84,7 @@ class QuorumConfig:
         """The configuration as ZooKeeper writes it into NEWLEADER, notifications and the config node.
 
         ``server.N=host:quorum:election:role[;host:client]`` per member, group and weight lines, at last
-        ``version=hex`` without a newline. Members that are not on TCP show their URLs, separated by ``|``.
+        ``version=hex`` without a newline. Members that this form cannot express show their URLs, separated by ``|``.
         """
         lines = [_server_line(member) for member in self.members.values()]
         if self.hierarchical:
@@ -111,12 +111,10 @@ class QuorumConfig:
 
 
 def _server_line(member: Member) -> str:
-    if not (member.quorum.startswith(_TCP) and member.election.startswith(_TCP)):
-        urls = f"{member.quorum}|{member.election}:{member.role}"
-        return f"server.{member.id}={urls}" + (f";{member.client}" if member.client else "")
-    host_and_port = member.quorum.removeprefix(_TCP)
-    election_port = member.election.rpartition(":")[2]
-    line = f"server.{member.id}={host_and_port}:{election_port}:{member.role}"
-    if member.client is not None and member.client.startswith(_TCP):
-        line += f";{member.client.removeprefix(_TCP)}"
-    return line
+    urls = (member.quorum, member.election, *([member.client] if member.client else []))
+    host, _, election_port = member.election.rpartition(":")
+    if not all(url.startswith(_TCP) for url in urls) or member.quorum.rpartition(":")[0] != host:
+        line = f"server.{member.id}={member.quorum}|{member.election}:{member.role}"
+        return line + (f";{member.client}" if member.client else "")
+    line = f"server.{member.id}={member.quorum.removeprefix(_TCP)}:{election_port}:{member.role}"
+    return line + (f";{member.client.removeprefix(_TCP)}" if member.client else "")

@@ -1,11 +1,12 @@
 """All rules together, fed by an ensemble."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from trioquorum.events import Committed, Established, Event
 from trioquorum.invariants import InvariantViolation, invariant
 from trioquorum.storage.database import Database
-from trioquorum.testing.network import CLIENT_PORT, QUORUM_PORT
+from trioquorum.testing.network import CLIENT_PORT, ELECTION_PORT, QUORUM_PORT
 from trioquorum.testing.safety.answers import Replies
 from trioquorum.testing.safety.epochs import EpochsOnDisk
 from trioquorum.testing.safety.history import History
@@ -15,6 +16,8 @@ from trioquorum.testing.safety.roles import Roles
 from trioquorum.testing.safety.sessions import Sessions
 from trioquorum.testing.safety.sight import Sight, Watched
 from trioquorum.testing.safety.terms import Terms
+
+USUAL_PORTS: Final = (CLIENT_PORT, ELECTION_PORT)
 
 
 class Safety:
@@ -96,7 +99,7 @@ class Safety:
     def _frame(
         self, dialler: int | None, listener: int, port: int, link: int, frame: bytes, *, dialler_sends: bool
     ) -> None:
-        if port == QUORUM_PORT:
+        if port == QUORUM_PORT or (port not in USUAL_PORTS and self._sight.is_quorum_port(listener, port)):
             if dialler is not None and not self._sight.strangers & {dialler, listener}:
                 self._links.frame(link, dialler, listener, frame, learner_sends=dialler_sends)
         elif port == CLIENT_PORT:

@@ -28,6 +28,9 @@ LEARNER_STEPS: Final[Mapping[int, tuple[Phase, ...]]] = {
 """What a learner sends, and how far its leader must have come with it; introductions only open a link."""
 
 LEADER_KINDS: Final = frozenset(kind for _, kind in STEPS)
+COMMITS: Final = frozenset(
+    (PacketType.COMMIT, PacketType.INFORM, PacketType.COMMITANDACTIVATE, PacketType.INFORMANDACTIVATE)
+)
 STEADY: Final = (Phase.ACKING, Phase.SERVING)
 
 
@@ -84,7 +87,7 @@ class Links:
             for packet in decode_packets(frame):
                 kind = packet.type
                 self._leader_says(talk, packet)
-                if (kind == PacketType.COMMIT or kind == PacketType.INFORM) and packet.zxid > highest:
+                if kind in COMMITS and packet.zxid > highest:
                     highest = packet.zxid
             if highest > talk.floor:
                 self._order.commits(talk.leader, talk.epoch, highest)
@@ -125,6 +128,13 @@ class Links:
             case PacketType.INFORM:
                 self._as_learner(talk, kind, observer=True)
                 self._propose(talk, zxid, packet.data or b"")
+                self._commit(talk, zxid)
+            case PacketType.COMMITANDACTIVATE:
+                self._as_learner(talk, kind, observer=False)
+                self._commit(talk, zxid)
+            case PacketType.INFORMANDACTIVATE:
+                self._as_learner(talk, kind, observer=True)
+                self._propose(talk, zxid, (packet.data or b"")[8:])  # behind the designated leader
                 self._commit(talk, zxid)
             case PacketType.LEADERINFO:
                 talk.epoch = zxid >> 32

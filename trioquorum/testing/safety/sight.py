@@ -66,6 +66,11 @@ class Sight:
         alone = watched.may_lead_alone and leader in peers and all(config.oracle_may_decide for config in configs)
         return alone or all(config.contains_quorum(peers) for config in configs)
 
+    def is_quorum_port(self, peer: int, port: int) -> bool:
+        """Whether ``peer`` listens there for learners, by a configuration that it knows."""
+        members = [config.members.get(peer) for config in self._peers[peer].configs]
+        return any(member is not None and member.quorum.endswith(f":{port}") for member in members)
+
     def holders(self, zxid: int) -> set[int]:
         """Everybody on whose disk ``zxid`` is."""
         return {peer for peer, watched in self._peers.items() if watched.disk.logged_zxid() >= zxid}
