@@ -336,3 +336,21 @@ async def test_nobody_is_answered_before_it_is_committed(autojump_clock: MockClo
         await ensemble.wait_serving()
         await wait_members(ensemble, {1, 2, 3})
         assert stored(ensemble, leader) == ({1, 2, 3}, None)
+
+
+async def test_an_observer_hears_of_it_through_a_follower(autojump_clock: MockClock) -> None:
+    """It is fed by an observer master, who tells it what is committed and who leads."""
+    async with open_ensemble(
+        MemoryNetwork(), peers=3, observers=1, observer_masters=(1, 2, 3), joiners=1, settings=SETTINGS
+    ) as ensemble:
+        leader = await ensemble.wait_serving()
+        async with operator(ensemble, leader) as client:
+            await client.reconfig([server_line(5)])
+            await wait_members(ensemble, {1, 2, 3, 5}, 4)
+            assert stored(ensemble, 4) == ({1, 2, 3, 5}, None)
+            assert ensemble.peers[4].state == "observing"
+            assert [it.event.new for it in events_of(ensemble, StateChanged, 4)] == ["looking", "observing"]
+            await client.reconfig([server_line(4)], leaving=[5])
+            await ensemble.wait_until(lambda: ensemble.peers[4].state == "following")
+            await wait_members(ensemble, {1, 2, 3, 4})
+        await assert_all_equal(ensemble)
