@@ -132,7 +132,8 @@ def _describe(plan: "Plan") -> str:
     lines = [
         f"seed {plan.seed}: {plan.peers} voters, {plan.observers} observers, {plan.safety_s:g} s under faults",
         f"workloads {', '.join(plan.workloads)}",
-        f"settings {plan.settings} limits {plan.limits} groups {plan.groups or 'none'}",
+        f"settings {plan.settings} limits {plan.limits}",
+        f"groups {plan.groups or 'none'} observer masters {plan.masters or 'none'}",
     ]
     for number, strike in enumerate(plan.strikes):
         draws = f"a={strike.a} b={strike.b} size={strike.size}"

@@ -3,7 +3,7 @@
 from trioquorum.events import Established, Event, PeerStarted, PhaseChanged, Proposed, StateChanged
 from trioquorum.storage.epochs import ACCEPTED
 from trioquorum.testing import Safety
-from trioquorum.testing.network import QUORUM_PORT
+from trioquorum.testing.network import OBSERVER_MASTER_PORT, QUORUM_PORT
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import PacketType as P, QuorumPacket, encode_ack_epoch, encode_packets
 from trioquorum.wire.txn import ErrorTxn, Txn, TxnHeader
@@ -42,7 +42,10 @@ class Peer:
 
 
 class Stage:
-    """Three voters and an observer; ``LEADER`` was elected. ``link`` is the number of each learner's link."""
+    """Three voters and an observer; ``LEADER`` was elected. ``link`` is the number of each learner's link.
+
+    ``master`` is whom each learner talks to.
+    """
 
     def __init__(self) -> None:
         members = [
@@ -51,6 +54,7 @@ class Stage:
         ]
         self.peers = {member.id: Peer((QuorumConfig(members),)) for member in members}
         self.link = {sid: sid for sid in self.peers}
+        self.master = dict.fromkeys(self.peers, LEADER)
         self.safety = Safety(self.peers)
         for sid in self.peers:
             self.tell(sid, PeerStarted(peer=sid, last_zxid=0, accepted_epoch=EPOCH - 1, current_epoch=EPOCH - 1))
@@ -68,11 +72,13 @@ class Stage:
         self._leave(sid, encode_packets([QuorumPacket(kind, zxid, data)]), learner_sends=True)
 
     def hear(self, sid: int, kind: int, zxid: int = 0, data: bytes | None = None) -> None:
-        """The leader sends to a learner."""
+        """Its master sends to a learner."""
         self._leave(sid, encode_packets([QuorumPacket(kind, zxid, data)]), learner_sends=False)
 
     def _leave(self, sid: int, frame: bytes, *, learner_sends: bool) -> None:
-        self.safety.frame(sid, LEADER, QUORUM_PORT, self.link[sid], frame, dialler_sends=learner_sends)
+        master = self.master[sid]
+        port = QUORUM_PORT if master == LEADER else OBSERVER_MASTER_PORT
+        self.safety.frame(sid, master, port, self.link[sid], frame, dialler_sends=learner_sends)
 
     # Steps of a healthy term
 

@@ -30,6 +30,11 @@ def test_over_many_seeds_everything_is_drawn() -> None:
     assert {plan.peers for plan in plans} == {1, 2, 3, 4, 5}
     assert {plan.observers for plan in plans} == {0, 1, 2}
     assert any(plan.groups for plan in plans)
+    assert {len(plan.masters) for plan in plans} >= {0, 1, 3}
+    assert all(plan.observers for plan in plans if plan.masters)
+    drawn = {name for plan in plans for name in (*plan.settings, *plan.limits)}
+    assert drawn >= {"leader_serves", "force_snapshot_sync", "snapshot_syncs_max", "epoch_txns_max"}
+    assert sum("epoch_txns_max" in plan.limits for plan in plans) < len(plans) / 5
     assert any(not plan.strikes for plan in plans)
     assert {plan.workloads for plan in plans} >= {("a",), ("a", "b", "c")}
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
 from tests.sim.stage import FOLLOWER, START, Stage
@@ -114,6 +115,17 @@ async def test_a_follower_of_somebody_else() -> None:
     a.lead(1)
     with pytest.raises(InvariantViolation, match="one leads, all follow"):
         b.follow(c.number, 1)
+
+
+async def test_an_observer_fed_in_an_epoch_that_its_master_never_followed_in() -> None:
+    _, (a, b, c) = await make_peers(3)
+    a.lead(1)
+    b.follow(0, 1)
+    fed = Established(role="observer", leader=2, epoch=1, zxid=EPOCH, master=1)
+    c.tell(fed)  # it knows the next leader already
+    c.lead(2)
+    with pytest.raises(InvariantViolation, match="one leads, all follow"):
+        a.tell(msgspec.structs.replace(fed, epoch=2))
 
 
 async def test_another_transaction_in_the_same_place() -> None:

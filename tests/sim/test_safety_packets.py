@@ -37,6 +37,110 @@ def test_a_healthy_term() -> None:
     stage.say(LATE, P.ACK, START | 1)
 
 
+def feeding(stage: Stage) -> None:
+    """``FOLLOWER`` follows, and feeds ``OBSERVER``."""
+    stage.join(FOLLOWER)
+    stage.master[OBSERVER] = FOLLOWER
+    stage.meet(OBSERVER)
+    stage.promise(OBSERVER)
+    stage.take_over(OBSERVER)
+    stage.serve(OBSERVER)
+
+
+def committed(stage: Stage, counter: int) -> None:
+    """The leader commits, and has told ``FOLLOWER``."""
+    stage.propose(counter)
+    for sid in (LEADER, FOLLOWER):
+        stage.disk(sid).logged = START | counter
+    stage.say(FOLLOWER, P.ACK, START | counter)
+    stage.hear(FOLLOWER, P.COMMIT, START | counter)
+
+
+def test_a_follower_that_feeds() -> None:
+    stage = Stage()
+    feeding(stage)
+    committed(stage, 1)
+    stage.hear(OBSERVER, P.INFORM, START | 1, payload(START | 1))
+    stage.say(OBSERVER, P.PING)
+
+
+# Observer masters
+
+
+@breaks("observers are told what is committed")
+def _master_that_tells_what_it_was_asked(stage: Stage) -> None:
+    feeding(stage)
+    stage.propose(1)
+    stage.hear(OBSERVER, P.INFORM, START | 1, payload(START | 1))
+
+
+@breaks("observers are told what is committed")
+def _master_whose_history_is_not_committed(stage: Stage) -> None:
+    stage.join(FOLLOWER)
+    stage.propose(1)
+    stage.master[OBSERVER] = FOLLOWER
+    stage.meet(OBSERVER)
+    stage.promise(OBSERVER)
+    stage.hear(OBSERVER, P.SNAP, START | 1)
+
+
+@breaks("a master feeds in the epoch it follows in")
+def _master_that_follows_nobody_yet(stage: Stage) -> None:
+    stage.meet(FOLLOWER)
+    stage.promise(FOLLOWER)
+    stage.master[OBSERVER] = FOLLOWER
+    stage.meet(OBSERVER)
+
+
+@breaks("a learner is sent the next proposal")
+def _master_that_skips(stage: Stage) -> None:
+    feeding(stage)
+    for counter in (1, 2, 3):
+        committed(stage, counter)
+    stage.hear(OBSERVER, P.INFORM, START | 1, payload(START | 1))
+    stage.hear(OBSERVER, P.INFORM, START | 3, payload(START | 3))
+
+
+@breaks("observers are informed, followers asked")
+def _master_that_asks(stage: Stage) -> None:
+    feeding(stage)
+    committed(stage, 1)
+    stage.hear(OBSERVER, P.PROPOSAL, START | 1, payload(START | 1))
+
+
+@breaks("observers acknowledge no proposal")
+def _fed_observer_that_acknowledges(stage: Stage) -> None:
+    feeding(stage)
+    committed(stage, 1)
+    stage.hear(OBSERVER, P.INFORM, START | 1, payload(START | 1))
+    stage.say(OBSERVER, P.ACK, START | 1)
+
+
+@breaks("packets come in their phase")
+def _follower_at_a_master(stage: Stage) -> None:
+    stage.join(FOLLOWER)
+    stage.master[LATE] = FOLLOWER
+    stage.say(LATE, P.FOLLOWERINFO)
+
+
+@breaks("nothing of a role leaves after its end")
+def _master_that_follows_no_more(stage: Stage) -> None:
+    feeding(stage)
+    stage.tell(FOLLOWER, StateChanged(old="following", new="looking", reason=""))
+    stage.hear(OBSERVER, P.PING)
+
+
+@breaks("history and currentEpoch first, then the ACK of NEWLEADER")
+def _fed_observer_that_wrote_nothing(stage: Stage) -> None:
+    stage.join(FOLLOWER)
+    stage.master[OBSERVER] = FOLLOWER
+    stage.meet(OBSERVER)
+    stage.promise(OBSERVER)
+    stage.hear(OBSERVER, P.DIFF, 0)
+    stage.hear(OBSERVER, P.NEWLEADER, START)
+    stage.say(OBSERVER, P.ACK, START)
+
+
 # Discovery
 
 

@@ -61,6 +61,7 @@ class Nemesis:
         self.failing: set[int] = set()  # their disks may fail them
         self.damaged: set[int] = set()  # they lost data, and may refuse to start
         self.frozen: set[int] = set()
+        self.clocks_differ_ms = 0  # at most, by what they were set to
 
     async def run(self, ensemble: MemoryEnsemble) -> None:
         """Carry out every strike at its time, until cancelled."""
@@ -81,6 +82,7 @@ class Nemesis:
                 if node < other:
                     self.network.delay(node, other, plan.delay_s)
                     self.network.bandwidth(node, other, None)
+                    self.network.break_at(node, other, 0.0, random=self.rng)
         for peer in sorted(self.frozen):
             self.thaw(peer)
         for faults in self.disk_faults.values():

@@ -7,13 +7,18 @@ and any part of its strikes or workloads is again a plan, which is what shrinkin
 
 import random
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from trioquorum.errors import ConfigError
 
-NETWORK: Final = ("cut", "one_way", "partition", "slow_link", "narrow_link", "break_links", "silence", "slow_reader")
+T = TypeVar("T")
+
+NETWORK: Final = (
+    ("cut", "one_way", "partition", "slow_link", "slow_way", "narrow_link")
+    + ("break_links", "torn_link", "silence", "slow_reader")
+)  # fmt: skip
 DISK: Final = ("slow_disk", "failed_flush", "full_disk", "flipped_bit", "lost_file")
 PROCESS: Final = ("crash", "crash_all", "crash_at", "stop", "pause", "clock_jump")
 KINDS: Final = (*NETWORK, *DISK, *PROCESS)
@@ -25,8 +30,15 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "process": PROCESS,
 }
 
+RARE: Final = 0.08
+"""How many plans have each of what most do without."""
+
 SAFETY_S: Final = (10.0, 40.0)
 """How long a run is under faults, unless it is said: drawn between these."""
+
+
+Setting = bool | int | float | str
+"""A value of ``config.Settings``."""
 
 
 class Strike(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,19 +56,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run. ``settings`` and ``limits`` are what peers are configured with beyond the defaults,
     ``disk_rates`` those of ``DiskFaults`` that power loss brings.
 
-    ``groups`` gives each voter a group of a hierarchical quorum; empty for majorities.
+    ``groups`` gives each voter a group of a hierarchical quorum; empty for majorities. ``masters`` are the voters that
+    feed observers while they follow.
     """
 
     seed: int
     peers: int
     observers: int
     groups: tuple[int, ...]
+    masters: tuple[int, ...]
     safety_s: float
     pause_s: float
     delay_s: float
     flush_s: float
     disk_rates: dict[str, float]
-    settings: dict[str, int | float]
+    settings: dict[str, Setting]
     limits: dict[str, int]
     workloads: tuple[str, ...]
     strikes: tuple[Strike, ...]
@@ -93,6 +107,7 @@ def draw(
 ) -> Plan:
     """The plan of ``seed``. What is given is not drawn; ``workloads`` are those to choose from."""
     rng = random.Random(f"plan/{seed}")
+    rare = random.Random(f"rare/{seed}")
     drawn_peers = rng.choices((1, 2, 3, 4, 5), (1, 1, 12, 2, 6))[0]
     drawn_safety_s = rng.uniform(*SAFETY_S)
     voters = peers or drawn_peers
@@ -105,13 +120,14 @@ def draw(
         peers=voters,
         observers=observers,
         groups=_groups(rng, voters) if grouped else (),
+        masters=_masters(rare, voters) if observers else (),
         safety_s=round(length_s, 3),
         pause_s=rng.choice((0.1, 0.3, 1.0)),
         delay_s=rng.choice((0.0, 0.0005, 0.005, 0.03)),
         flush_s=rng.choice((0.0, 0.0005, 0.005, 0.02)),
         disk_rates=_disk_rates(rng),
-        settings=_settings(rng),
-        limits=_limits(rng),
+        settings=_settings(rng) | _rare_settings(rare),
+        limits=_limits(rng) | _rare_limits(rare),
         workloads=tuple(chosen),
         strikes=_strikes(rng, length_s, kinds),
     )
@@ -129,7 +145,40 @@ def _disk_rates(rng: random.Random) -> dict[str, float]:
     return {name: rng.choice((0.0, 0.5, 0.9)) for name in names}
 
 
-def _settings(rng: random.Random) -> dict[str, int | float]:
+def _masters(rng: random.Random, voters: int) -> tuple[int, ...]:
+    """Mostly nobody; else some voters, one of which may lead and feed nobody."""
+    if rng.random() >= 0.4:
+        return ()
+    return tuple(peer for peer in range(1, voters + 1) if rng.random() < 0.7)
+
+
+def _rare_settings(rng: random.Random) -> dict[str, Setting]:
+    """What few ensembles are told."""
+    choices: dict[str, tuple[Setting, ...]] = {
+        "leader_serves": (False,),
+        "force_snapshot_sync": (True,),
+        "leader_max_wait_for_epoch_ms": (1000, 5000),
+        "snapshot_syncs_max": (1,),
+        "diff_syncs_max": (1,),
+        "learner_connect_limit_ticks": (1, 3),
+        "observer_reconnect_delay_ms": (500, 3000),
+        "observer_election_delay_ms": (0, 2000),
+    }
+    return _some_of(rng, choices)
+
+
+def _rare_limits(rng: random.Random) -> dict[str, int]:
+    """Bounds that are hardly ever met: epochs that run out, observers that are left behind."""
+    return _some_of(rng, {"epoch_txns_max": (20, 60, 200), "observer_master_bytes_max": (1000,)})
+
+
+def _some_of(rng: random.Random, choices: Mapping[str, Sequence[T]]) -> dict[str, T]:
+    """One of the choices for few of the names."""
+    drawn = [(name, rng.choice(values), rng.random() < RARE) for name, values in choices.items()]
+    return {name: value for name, value, wanted in drawn if wanted}
+
+
+def _settings(rng: random.Random) -> dict[str, Setting]:
     return {
         "tick_time_ms": rng.choice((200, 500, 2000)),
         "init_limit_ticks": rng.choice((5, 10)),

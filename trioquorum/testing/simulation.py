@@ -162,6 +162,7 @@ class Run:
             self.network,
             peers=plan.peers,
             observers=plan.observers,
+            observer_masters=plan.masters,
             groups=plan.groups,
             settings=msgspec.convert(plan.settings, Settings),
             limits=msgspec.convert(plan.limits, Limits),
@@ -231,7 +232,7 @@ class Run:
         tree = await settled_tree(ensemble)
         truth = Truth(((zxid, decode_txn(self._archive[zxid])) for zxid in committed(ensemble.safety.history)), tree)
         trees.check_made(truth)
-        check_history(self.history, truth)
+        check_history(self.history, truth, clocks_differ_ms=self._nemesis.clocks_differ_ms)
         for workload in workloads:
             workload.check(truth)
 

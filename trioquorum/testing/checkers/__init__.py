@@ -9,15 +9,15 @@ from trioquorum.testing.history import History
 from trioquorum.testing.truth import Truth
 
 
-def check_history(history: History, truth: Truth) -> None:
-    """Everything that holds for every history.
+def check_history(history: History, truth: Truth, *, clocks_differ_ms: int = 0) -> None:
+    """Everything that holds for every history; ``clocks_differ_ms``: how far servers' wall clocks are apart at most.
 
     Raises:
         InvariantViolation: something does not.
     """
     order.check(history)
     answers.check(history, truth)
-    sessions.check(history, truth)
+    sessions.check(history, truth, clock_slack_ms=sessions.CLOCK_SLACK_MS + clocks_differ_ms)
     sequences.check(history, truth)
     watches.check(history, truth)
 

@@ -39,6 +39,8 @@ NEWLEADER comes behind the history                         T 14
 observers are informed, followers asked                    §16.4
 observers acknowledge no proposal                          §13
 only what a leader proposed is sent                        P Integrity
+a master feeds in the epoch it follows in                  §14
+observers are told what is committed                       §14
 **disks** (order.py, epochs.py)
 acceptedEpoch first, then LEADERINFO                       D, §7.1 rule E
 acceptedEpoch first, then ACKEPOCH                         D, §25 own traps

@@ -6,7 +6,7 @@ from typing import Final
 from trioquorum.events import Committed, Established, Event
 from trioquorum.invariants import InvariantViolation, invariant
 from trioquorum.storage.database import Database
-from trioquorum.testing.network import CLIENT_PORT, ELECTION_PORT, QUORUM_PORT
+from trioquorum.testing.network import CLIENT_PORT, ELECTION_PORT, OBSERVER_MASTER_PORT, QUORUM_PORT
 from trioquorum.testing.safety.answers import Replies
 from trioquorum.testing.safety.epochs import EpochsOnDisk
 from trioquorum.testing.safety.history import History
@@ -99,9 +99,10 @@ class Safety:
     def _frame(
         self, dialler: int | None, listener: int, port: int, link: int, frame: bytes, *, dialler_sends: bool
     ) -> None:
-        if port == QUORUM_PORT or (port not in USUAL_PORTS and self._sight.is_quorum_port(listener, port)):
+        fed = port == OBSERVER_MASTER_PORT
+        if port == QUORUM_PORT or fed or (port not in USUAL_PORTS and self._sight.is_quorum_port(listener, port)):
             if dialler is not None and not self._sight.strangers & {dialler, listener}:
-                self._links.frame(link, dialler, listener, frame, learner_sends=dialler_sends)
+                self._links.frame(link, dialler, listener, frame, learner_sends=dialler_sends, fed=fed)
         elif port == CLIENT_PORT:
             replies = self._replies.get(link)
             if replies is None:

@@ -25,6 +25,7 @@ class History:
         self._payloads: dict[int, int] = {}
         self._digests: dict[int, int] = {}
         self._reached: dict[int, int] = {}
+        self._followed: set[tuple[int, int]] = set()  # (follower, epoch)
         self._behind_gaps: set[int] = set()  # nobody told yet what is right in front of these
 
     def reached(self, peer: int) -> int:
@@ -45,9 +46,14 @@ class History:
                 self._compare(peer, db)
             case Established(epoch=epoch, leader=leader, master=master) if db is not None:
                 found = self.leaders.get(epoch)
-                # An observer that a follower feeds may have heard of the next leader before that follower has.
-                holds = found == leader or (found is not None and master not in (-1, leader))
-                invariant(holds, "one leads, all follow", epoch=epoch, peer=peer, followed=leader, led=found)
+                if master in (-1, leader):
+                    holds = found == leader
+                    self._followed.add((peer, epoch))
+                else:
+                    # An observer that a follower feeds may have heard of the next leader before that follower has.
+                    holds = found is not None and (master, epoch) in self._followed
+                facts = {"epoch": epoch, "peer": peer, "followed": leader, "led": found, "fed_by": master}
+                invariant(holds, "one leads, all follow", **facts)
                 self._compare(peer, db)
             case Committed() if db is not None:
                 self._compare(peer, db)

@@ -8,8 +8,9 @@ from zlib import adler32
 import msgspec
 
 from trioquorum.invariants import invariant
+from trioquorum.testing.safety.handing_on import HandingOn
 from trioquorum.testing.safety.order import Order
-from trioquorum.testing.safety.roles import LEADS, LEARNS, Roles
+from trioquorum.testing.safety.roles import FEEDS, LEADS, LEARNS, Roles
 from trioquorum.testing.safety.sight import COUNTER_MASK
 from trioquorum.wire.quorum import PacketType, QuorumPacket, decode_ack_epoch, decode_packets
 from trioquorum.wire.txn import payload_zxid
@@ -37,6 +38,7 @@ STEADY: Final = (Phase.ACKING, Phase.SERVING)
 class Conversation(msgspec.Struct):
     """One link between a learner and its leader; ``phase`` is what the leader's packets have brought about.
 
+    ``fed``: to a follower that hands its history on to observers and stands for the leader here.
     ``queued`` and ``committed`` are the last zxids that the learner was sent, ``pending`` those between them,
     ``floor`` is where its snapshot ends; ``acks`` counts acknowledgements of NEWLEADER.
     """
@@ -44,6 +46,7 @@ class Conversation(msgspec.Struct):
     learner: int
     leader: int
     observer: bool
+    fed: bool
     learner_role: int
     leader_role: int = -1
     phase: Phase = Phase.JOINING
@@ -60,19 +63,21 @@ class Conversation(msgspec.Struct):
 
 
 class Links:
-    """All links to quorum ports. Each frame is checked in its sender, as it leaves."""
+    """All links to quorum ports and to observer masters. Each frame is checked in its sender, as it leaves."""
 
     def __init__(self, roles: Roles, order: Order) -> None:
         self._roles = roles
         self._order = order
+        self._handing_on = HandingOn(order)
         self._links: dict[int, Conversation] = {}
+        self._following: dict[int, Conversation] = {}
         self._fingerprints: dict[int, int] = {}
 
-    def frame(self, link: int, learner: int, leader: int, frame: bytes, *, learner_sends: bool) -> None:
-        """A frame leaves on ``link``."""
+    def frame(self, link: int, learner: int, leader: int, frame: bytes, *, learner_sends: bool, fed: bool) -> None:
+        """A frame leaves on ``link``; ``fed``: to the port of an observer master."""
         talk = self._links.get(link)
         if talk is None:
-            talk = self._links[link] = self._begin(learner, leader, decode_packets(frame)[0], learner_sends)
+            talk = self._links[link] = self._begin(learner, leader, decode_packets(frame)[0], learner_sends, fed)
         elif learner_sends:
             self._roles.speaks(learner, talk.learner_role, LEARNS, leader=leader)
             for packet in decode_packets(frame):
@@ -90,25 +95,32 @@ class Links:
                 if kind in COMMITS and packet.zxid > highest:
                     highest = packet.zxid
             if highest > talk.floor:
-                self._order.commits(talk.leader, talk.epoch, highest)
+                self._of(talk).commits(talk.leader, talk.epoch, highest)
 
-    def _begin(self, learner: int, leader: int, packet: QuorumPacket, learner_sends: bool) -> Conversation:
+    def _begin(self, learner: int, leader: int, packet: QuorumPacket, learner_sends: bool, fed: bool) -> Conversation:
         role = self._roles.of(learner)
         invariant(
-            learner_sends and packet.type in INTRODUCTIONS,
+            learner_sends and packet.type in INTRODUCTIONS and not (fed and packet.type == PacketType.FOLLOWERINFO),
             "packets come in their phase",
             learner=learner,
             leader=leader,
             first=packet.type,
         )
         self._roles.speaks(learner, role.number, LEARNS, leader=leader)
-        return Conversation(learner, leader, packet.type == PacketType.OBSERVERINFO, role.number)
+        talk = Conversation(learner, leader, packet.type == PacketType.OBSERVERINFO, fed, role.number)
+        if not fed:
+            self._following[learner] = talk
+        return talk
+
+    def _of(self, talk: Conversation) -> Order | HandingOn:
+        """The order of truth that holds for whoever speaks to the learner."""
+        return self._handing_on if talk.fed else self._order
 
     def _speaks(self, talk: Conversation) -> None:
         """The leader sends: in the role in which it began to."""
         if talk.leader_role < 0:
             talk.leader_role = self._roles.of(talk.leader).number
-        self._roles.speaks(talk.leader, talk.leader_role, LEADS, learner=talk.learner)
+        self._roles.speaks(talk.leader, talk.leader_role, FEEDS if talk.fed else LEADS, learner=talk.learner)
 
     # What the leader sends
 
@@ -138,13 +150,13 @@ class Links:
                 self._commit(talk, zxid)
             case PacketType.LEADERINFO:
                 talk.epoch = zxid >> 32
-                self._order.tells_epoch(talk.leader, talk.epoch)
+                self._of(talk).tells_epoch(talk.leader, talk.epoch)
             case PacketType.DIFF | PacketType.TRUNC | PacketType.SNAP:
                 self._synchronise(talk, kind, zxid)
             case PacketType.NEWLEADER:
                 self._new_leader(talk, zxid)
             case PacketType.UPTODATE:
-                self._order.serves(talk.leader, talk.epoch)
+                self._of(talk).serves(talk.leader, talk.epoch)
         talk.phase = following
 
     def _refuse(self, talk: Conversation, kind: int, known: frozenset[int], sender: int) -> None:
@@ -163,7 +175,8 @@ class Links:
         )
 
     def _synchronise(self, talk: Conversation, kind: int, zxid: int) -> None:
-        self._order.synchronises(talk.leader, talk.epoch)
+        self._of(talk).synchronises(talk.leader, talk.epoch)
+        self._may_hand_on(talk, zxid)
         talk.target = zxid
         talk.queued = talk.committed = talk.learner_zxid
         if kind == PacketType.DIFF:
@@ -178,7 +191,7 @@ class Links:
             )
         else:
             talk.floor = zxid
-        self._order.takes_back(talk.learner, talk.learner_zxid, zxid)
+        self._of(talk).takes_back(talk.learner, talk.learner_zxid, zxid)
         talk.queued = talk.committed = zxid
 
     def _propose(self, talk: Conversation, zxid: int, payload: bytes) -> None:
@@ -199,7 +212,7 @@ class Links:
             zxid=zxid,
         )
         if zxid >> 32 == talk.epoch:
-            self._order.proposes(talk.leader, zxid)
+            self._of(talk).proposes(talk.leader, zxid)
         talk.queued = zxid
         talk.pending.append(zxid)
 
@@ -217,7 +230,23 @@ class Links:
             committed=talk.committed,
             queued=talk.queued,
         )
+        self._may_hand_on(talk, zxid)
         talk.committed = zxid
+
+    def _may_hand_on(self, talk: Conversation, zxid: int) -> None:
+        """A master hands on what its leader has told it is committed, no more."""
+        if talk.fed and zxid & COUNTER_MASK:
+            own = self._following[talk.leader]
+            invariant(
+                own.epoch == talk.epoch and zxid <= max(own.committed, own.floor),
+                "observers are told what is committed",
+                learner=talk.learner,
+                master=talk.leader,
+                zxid=zxid,
+                epoch=talk.epoch,
+                followed=own.epoch,
+                committed=own.committed,
+            )
 
     def _new_leader(self, talk: Conversation, zxid: int) -> None:
         invariant(
@@ -230,7 +259,7 @@ class Links:
             committed=talk.committed,
         )
         talk.acked = talk.committed
-        self._order.begins_epoch(talk.leader, talk.epoch)
+        self._of(talk).begins_epoch(talk.leader, talk.epoch)
 
     # What the learner sends
 
@@ -251,7 +280,7 @@ class Links:
         talk.promised = True
         talk.learner_zxid = zxid
         counts = current != -1 and zxid != -1 and not talk.observer
-        self._order.promises(talk.learner, talk.leader, talk.epoch, zxid, counts=counts)
+        self._of(talk).promises(talk.learner, talk.leader, talk.epoch, zxid, counts=counts)
 
     def _ack_new_leader(self, talk: Conversation, zxid: int) -> None:
         talk.acks += 1
@@ -264,7 +293,7 @@ class Links:
             times=talk.acks,
         )
         # Its history ends where NEWLEADER found it: what was committed later is acknowledged by its own zxid.
-        self._order.takes_over(talk.learner, talk.leader, talk.epoch, talk.acked if talk.acks == 1 else -1)
+        self._of(talk).takes_over(talk.learner, talk.leader, talk.epoch, talk.acked if talk.acks == 1 else -1)
 
     def _ack(self, talk: Conversation, zxid: int) -> None:
         invariant(not talk.observer, "observers acknowledge no proposal", learner=talk.learner, zxid=zxid)
@@ -277,4 +306,4 @@ class Links:
             sent=talk.queued,
         )
         talk.acked = zxid
-        self._order.acknowledges(talk.learner, zxid)
+        self._of(talk).acknowledges(talk.learner, zxid)

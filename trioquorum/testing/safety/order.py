@@ -12,8 +12,8 @@ class Order:
     """Asked when the packet leaves; ``history`` is what was committed by then."""
 
     def __init__(self, sight: Sight, terms: Terms, history: Sequence[int]) -> None:
-        self._sight = sight
-        self._terms = terms
+        self.sight = sight
+        self.terms = terms
         self._history = history
         self._durable = -1  # up to here a quorum held everything when it was committed
 
@@ -21,13 +21,13 @@ class Order:
 
     def tells_epoch(self, leader: int, epoch: int) -> None:
         """LEADERINFO."""
-        accepted = self._sight.accepted(leader)
+        accepted = self.sight.accepted(leader)
         invariant(accepted >= epoch, "acceptedEpoch first, then LEADERINFO", leader=leader, epoch=epoch, disk=accepted)
-        self._terms.proposes_epoch(epoch, leader)
+        self.terms.proposes_epoch(epoch, leader)
 
     def synchronises(self, leader: int, epoch: int) -> None:
         """DIFF, TRUNC or SNAP."""
-        self._terms.check_promised(epoch, leader)
+        self.terms.check_promised(epoch, leader)
 
     def takes_back(self, learner: int, last_zxid: int, zxid: int) -> None:
         """The log of a learner, up to ``last_zxid``, is replaced by one that goes to ``zxid``."""
@@ -44,25 +44,25 @@ class Order:
 
     def begins_epoch(self, leader: int, epoch: int) -> None:
         """NEWLEADER."""
-        current = self._sight.current(leader)
+        current = self.sight.current(leader)
         invariant(current == epoch, "currentEpoch first, then NEWLEADER", leader=leader, epoch=epoch, disk=current)
 
     def serves(self, leader: int, epoch: int) -> None:
         """UPTODATE."""
-        self._terms.check_synced(epoch, leader)
+        self.terms.check_synced(epoch, leader)
 
     def proposes(self, leader: int, zxid: int) -> None:
         """PROPOSAL or INFORM of the leader's own epoch."""
-        proposed = self._terms.proposed.get(zxid >> 32, -1)
+        proposed = self.terms.proposed.get(zxid >> 32, -1)
         invariant(zxid <= proposed, "only what a leader proposed is sent", leader=leader, zxid=zxid, proposed=proposed)
 
     def commits(self, leader: int, epoch: int, zxid: int) -> None:
         """COMMIT or INFORM. What a new leader hands on of its history is committed by NEWLEADER's quorum later."""
-        if zxid <= self._durable or not self._terms.of(epoch, leader).established:
+        if zxid <= self._durable or not self.terms.of(epoch, leader).established:
             return
-        holders = self._sight.holders(zxid)
+        holders = self.sight.holders(zxid)
         invariant(
-            self._sight.is_quorum(leader, holders),
+            self.sight.is_quorum(leader, holders),
             "a quorum's disks first, then COMMIT",
             leader=leader,
             zxid=zxid,
@@ -74,9 +74,9 @@ class Order:
 
     def promises(self, learner: int, leader: int, epoch: int, zxid: int, *, counts: bool) -> None:
         """ACKEPOCH."""
-        accepted, logged = self._sight.accepted(learner), self._sight.logged(learner)
+        accepted, logged = self.sight.accepted(learner), self.sight.logged(learner)
         invariant(
-            accepted >= epoch and self._sight.holds(learner, zxid),
+            accepted >= epoch and self.sight.holds(learner, zxid),
             "acceptedEpoch first, then ACKEPOCH",
             learner=learner,
             epoch=epoch,
@@ -85,11 +85,16 @@ class Order:
             logged=logged,
         )
         if counts:
-            self._terms.promised(epoch, leader, learner)
+            self.terms.promised(epoch, leader, learner)
 
     def takes_over(self, learner: int, leader: int, epoch: int, zxid: int) -> None:
         """ACK of NEWLEADER, behind a history that ends with ``zxid``."""
-        current, logged = self._sight.current(learner), self._sight.logged(learner)
+        self.check_taken_over(learner, epoch, zxid)
+        self.terms.synced(epoch, leader, learner)
+
+    def check_taken_over(self, learner: int, epoch: int, zxid: int) -> None:
+        """The history and its epoch are on disk."""
+        current, logged = self.sight.current(learner), self.sight.logged(learner)
         if zxid & COUNTER_MASK == 0:
             at = bisect_right(self._history, zxid)
             zxid = self._history[at - 1] if at else 0
@@ -102,9 +107,8 @@ class Order:
             history=zxid,
             logged=logged,
         )
-        self._terms.synced(epoch, leader, learner)
 
     def acknowledges(self, learner: int, zxid: int) -> None:
         """ACK of a proposal."""
-        logged = self._sight.logged(learner)
+        logged = self.sight.logged(learner)
         invariant(logged >= zxid, "the log first, then ACK", learner=learner, zxid=zxid, logged=logged)

@@ -9,6 +9,7 @@ from trioquorum.storage.log_writer import LogWriter
 
 LEARNS = ("following", "observing")
 LEADS = ("leading",)
+FEEDS = ("following",)
 
 
 class Role(msgspec.Struct):

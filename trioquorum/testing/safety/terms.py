@@ -35,6 +35,11 @@ class Terms:
             term = self._terms[epoch, leader] = Term({leader}, {leader})
         return term
 
+    def has_begun(self, epoch: int) -> bool:
+        """Whether somebody leads, or led, in ``epoch``."""
+        leader = self._leaders.get(epoch)
+        return leader is not None and self.of(epoch, leader).established
+
     def promised(self, epoch: int, leader: int, learner: int) -> None:
         """``learner`` promised ``leader`` to follow nobody older than ``epoch``, and wants to be counted."""
         other = self._promises.get((epoch, learner))

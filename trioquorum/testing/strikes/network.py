@@ -6,6 +6,7 @@ from itertools import combinations
 import trio
 
 from trioquorum.testing.nemesis import Nemesis
+from trioquorum.testing.network import CLIENT_PORT
 from trioquorum.testing.plan import Strike
 from trioquorum.testing.strangers import read_slowly, stay_silent
 
@@ -73,6 +74,19 @@ async def slow_link(nemesis: Nemesis, strike: Strike) -> None:
     nemesis.network.delay(a, b, nemesis.plan.delay_s)
 
 
+async def slow_way(nemesis: Nemesis, strike: Strike) -> None:
+    """Delay from one peer to another; the way back is as it was."""
+    pair = nemesis.pair(strike)
+    if pair is None:
+        return
+    a, b = map(nemesis.node, pair if strike.size < 0.5 else pair[::-1])
+    delay_s = 2 * strike.b**3
+    nemesis.begin(strike, f"{a} to {b}: {delay_s:.3f} s")
+    nemesis.network.delay_one_way(a, b, delay_s)
+    await nemesis.last(strike)
+    nemesis.network.delay_one_way(a, b, nemesis.plan.delay_s)
+
+
 async def narrow_link(nemesis: Nemesis, strike: Strike) -> None:
     """Little bandwidth between two peers."""
     pair = nemesis.pair(strike)
@@ -99,6 +113,22 @@ async def break_links(nemesis: Nemesis, strike: Strike) -> None:
         for other in others:
             nemesis.network.break_links(a, other)
         await trio.sleep(nemesis.rng.uniform(0.1, 2.0))
+
+
+async def torn_link(nemesis: Nemesis, strike: Strike) -> None:
+    """Links break in the middle of a frame: between two peers, or between clients and a peer, where a part arrives."""
+    pair = nemesis.pair(strike)
+    if pair is None:
+        return
+    a = nemesis.node(pair[0])
+    others = [nemesis.node(pair[1])] if strike.size < 0.5 else list(nemesis.client_nodes)
+    rate = 0.1 * strike.b**2
+    nemesis.begin(strike, f"{a} - {' '.join(others)}: {rate:.4f} a frame")
+    for other in others:
+        nemesis.network.break_at(a, other, rate, random=nemesis.rng, stream_ports=(CLIENT_PORT,))
+    await nemesis.last(strike)
+    for other in others:
+        nemesis.network.break_at(a, other, 0.0, random=nemesis.rng)
 
 
 async def silence(nemesis: Nemesis, strike: Strike) -> None:

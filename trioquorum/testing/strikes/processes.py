@@ -105,4 +105,5 @@ async def clock_jump(nemesis: Nemesis, strike: Strike) -> None:
     jump_ms = int((strike.size - 0.5) * 7_200_000)
     nemesis.begin(strike, f"peer {peer}: {jump_ms} ms")
     nemesis.ensemble.peers[peer].wall_offset_ms += jump_ms
+    nemesis.clocks_differ_ms += abs(jump_ms)
     await trio.lowlevel.checkpoint()
