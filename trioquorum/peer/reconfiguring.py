@@ -1,7 +1,7 @@
 """A leader's reconfigurations: noted on disk between the machine's steps (quorum-protocol §19).
 
-The proposal is on disk before the leader acknowledges it itself, what is decided before anybody hears that it is
-committed.
+The proposal is on disk before it can be committed, what is decided before anybody hears that it is committed: nothing
+from the proposal on is committed but by ``activate``, which comes behind both.
 """
 
 from typing import TYPE_CHECKING
@@ -40,7 +40,6 @@ class Reconfiguring:
             self._woken = trio.Event()
             if machine.last_seen.version > members.last_seen.version:
                 await members.propose(machine.last_seen)
-                self._leading.service.saved()
             if machine.decided is not None:
                 await self._activate()
 

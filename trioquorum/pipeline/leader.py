@@ -57,8 +57,6 @@ class LeaderService(Service):
         self._batch_time_ms = 0
         self._looked_ms = 0
         self._proposes: QuorumConfig | None = None
-        self._unsaved: int | None = None  # a reconfiguration that is not noted on disk yet
-        self._flushed = first_zxid
 
     @property
     def exhausted(self) -> bool:
@@ -115,7 +113,6 @@ class LeaderService(Service):
         self.stats.proposed(len(batch[-1][1]))
         self.events.emit(Proposed(first_zxid=batch[0][0], last_zxid=batch[-1][0]))
         if config is not None:
-            self._unsaved = config.version
             self.on_reconfig()
 
     # Reconfiguration (quorum-protocol §16, §19)
@@ -128,11 +125,6 @@ class LeaderService(Service):
         config = next_config(request, zxid, machine.config, machine.last_seen, self.synced(), voters_min=voters_min)
         return config.text().encode()
 
-    def saved(self) -> None:
-        """The proposed configuration is noted on disk: now this leader may acknowledge it."""
-        self._unsaved = None
-        self.logged(self._flushed)
-
     def activate(self) -> None:
         """The decided configuration is noted on disk: commit it, tell everybody, go on."""
         self._commit(self.machine.activate())
@@ -142,8 +134,7 @@ class LeaderService(Service):
 
     def logged(self, zxid: int) -> None:
         """The leader's own log holds everything up to ``zxid``."""
-        self._flushed = max(self._flushed, zxid)
-        self.ack(self.machine.my_id, zxid if self._unsaved is None else min(zxid, self._unsaved - 1))
+        self.ack(self.machine.my_id, zxid)
         self.flush()
 
     def ack(self, sid: int, zxid: int) -> None:
