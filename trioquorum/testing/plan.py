@@ -33,7 +33,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 RARE: Final = 0.08
 """How many plans have each of what most do without."""
 
-SAFETY_S: Final = (10.0, 40.0)
+SAFETY_S: Final = (8.0, 32.0)
 """How long a run is under faults, unless it is said: drawn between these."""
 
 
@@ -114,7 +114,9 @@ def draw(
     length_s = safety_s or drawn_safety_s
     observers = rng.choices((0, 1, 2), (6, 2, 1))[0]
     grouped = rng.random() < 0.15 and voters >= 3
-    chosen = [name for name in workloads if rng.random() < 0.6] or list(workloads)
+    count = rng.choices((1, 2, 3, len(workloads)), (6, 6, 3, 1))[0]
+    drawn = set(rng.sample(range(len(workloads)), min(count, len(workloads))))
+    chosen = [name for number, name in enumerate(workloads) if number in drawn]
     return Plan(
         seed=seed,
         peers=voters,
@@ -122,7 +124,7 @@ def draw(
         groups=_groups(rng, voters) if grouped else (),
         masters=_masters(rare, voters) if observers else (),
         safety_s=round(length_s, 3),
-        pause_s=rng.choice((0.1, 0.3, 1.0)),
+        pause_s=rng.choice((0.1, 0.5, 1.0, 3.0)),
         delay_s=rng.choice((0.0, 0.0005, 0.005, 0.03)),
         flush_s=rng.choice((0.0, 0.0005, 0.005, 0.02)),
         disk_rates=_disk_rates(rng),
