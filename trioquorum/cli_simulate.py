@@ -42,6 +42,12 @@ def simulate(
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Drop faults and workloads from a failing run while it still fails.")
     ] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="Carry out the plan in this file instead of a seed's; --save writes one.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the plan of a failing run, what --shrink left of it, to this file.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes for several seeds [default: one a core].")] = None,
     limit_minutes: Annotated[
         float | None, typer.Option(help="Begin no new seed after so many minutes of real time.")
@@ -63,22 +69,27 @@ def simulate(
             workloads=None if workloads is None else _names(workloads, WORKLOADS),
             keep=None if keep is None else _numbers(keep),
         )
+        given = None if plan is None else _read_plan(plan)
     except ConfigError as error:
         typer.echo(f"trioquorum: {error}", err=True)
         raise typer.Exit(2) from None
     first = secrets.randbelow(FRESH_SEEDS) if seed is None else seed
-    if seeds == 1:
-        plan = choice.plan(first)
+    if given is not None or seeds == 1:
+        wanted = given or choice.plan(first)
         if trace:
-            typer.echo(_describe(plan))
+            typer.echo(_describe(wanted))
         summary = Summary()
-        summary.add(run_plan(plan, tell=typer.echo if trace else None))
+        summary.add(run_plan(wanted, tell=typer.echo if trace else None))
+        first = wanted.seed
     else:
         summary = _campaign(first, seeds, choice, jobs, limit_minutes)
     _sum_up(summary, first)
     if summary.failures:
         report = summary.failures[0]
-        _explain(report, choice, _shrink(report) if shrink else None, traced=trace)
+        shrunk = _shrink(report) if shrink else None
+        _explain(report, choice, shrunk, traced=trace)
+        if save is not None:
+            _save(report, shrunk, save)
         raise typer.Exit(1)
 
 
@@ -123,6 +134,14 @@ def _shrink(report: "Report") -> "Shrunk":
 
     typer.echo("shrinking...", err=True)
     return shrink(report.plan, lambda plan: run_plan(plan).failure is not None)
+
+
+def _save(report: "Report", shrunk: "Shrunk | None", file: Path) -> None:
+    import msgspec
+
+    plan = report.plan if shrunk is None else report.plan.keeping(shrunk.strikes, shrunk.workloads)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
+    typer.echo(f"written: {file}")
 
 
 # -- What is printed ---------------------------------------------------------------------------------------------------
@@ -205,6 +224,20 @@ def commit() -> str:
 
 
 # -- What is asked for -------------------------------------------------------------------------------------------------
+
+
+def _read_plan(file: Path) -> "Plan":
+    import msgspec
+
+    from trioquorum.errors import ConfigError
+    from trioquorum.testing.plan import Plan
+
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Plan)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{file}: is no plan of a simulation: {error}") from None
 
 
 def _names(text: str, known: Collection[str]) -> tuple[str, ...]:

@@ -124,7 +124,7 @@ def draw(
         groups=_groups(rng, voters) if grouped else (),
         masters=_masters(rare, voters) if observers else (),
         safety_s=round(length_s, 3),
-        pause_s=rng.choice((0.1, 0.5, 1.0, 3.0)),
+        pause_s=rng.choices((0.1, 0.3, 1.0, 3.0), (1, 3, 4, 4))[0],
         delay_s=rng.choice((0.0, 0.0005, 0.005, 0.03)),
         flush_s=rng.choice((0.0, 0.0005, 0.005, 0.02)),
         disk_rates=_disk_rates(rng),

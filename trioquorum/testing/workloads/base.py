@@ -13,6 +13,9 @@ from trioquorum.testing.workloads.scene import SESSION_TIMEOUT_MS, Scene
 
 Work = Callable[[Client], Awaitable[None]]
 
+PAUSE_S_MAX: Final = 20.0
+"""A workload looks at least this often whether the scene is over."""
+
 RETRY_S: Final = 0.5
 """Pause of a client that found nobody who serves."""
 
@@ -55,8 +58,8 @@ class Workload(ABC):
         return f"{self.name}-{self._number}".encode()
 
     async def pause(self, times: float = 1.0) -> None:
-        """Wait as clients do between calls; ``times`` as long in the mean."""
-        await trio.sleep(self.rng.expovariate(1 / (self.scene.pause_s * times)))
+        """Wait as clients do between calls; ``times`` as long in the mean, ``PAUSE_S_MAX`` at most."""
+        await trio.sleep(min(self.rng.expovariate(1 / (self.scene.pause_s * times)), PAUSE_S_MAX))
 
     async def prepare(self, client: Client) -> None:
         """Make ``paths``; what is there already stays.
