@@ -17,6 +17,7 @@ from trioquorum.wire.records import (
     ConnectResponse,
     RequestHeader,
     SetWatches,
+    SetWatches2,
     StatResponse,
 )
 
@@ -231,6 +232,54 @@ def test_many_watches_are_set_again_in_pieces(lengths: list[int]) -> None:
         alone = len(batch.data or []) + len(batch.exist or []) + len(batch.child or []) == 1
         assert 0 < text <= SET_WATCHES_BYTES_MAX or alone
         assert batch.relative_zxid == 3
+
+
+def lasting(path: str, watcher: Any, *, recursive: bool = False) -> Request[None]:
+    return Request(Op.ADD_WATCH, b"", nothing, (Table.RECURSIVE if recursive else Table.PERSISTENT, path, watcher))
+
+
+def test_lasting_watches_are_told_again_and_again() -> None:
+    core = connected()
+    submitted(core, lasting("/a", "p"), lasting("/", "r", recursive=True), read("/a", "once"))
+    list(core.feed(b"".join(reply_frame(xid) for xid in (1, 2, 3))))
+    changed, child = EventType.NODE_DATA_CHANGED, EventType.NODE_CHILDREN_CHANGED
+    for kind, path, told in (
+        (changed, "/a", ["once", "p", "r"]),
+        (changed, "/a", ["p", "r"]),
+        (child, "/a", ["p"]),
+        (EventType.NODE_CREATED, "/a/b", ["r"]),
+        (EventType.NODE_DELETED, "/a", ["p", "r"]),
+        (changed, "/", ["r"]),
+    ):
+        assert list(core.feed(event_frame(kind, path, -1))) == [fired(kind, path, *told)]
+
+
+@pytest.mark.parametrize("waited_for", [True, False])
+def test_a_removed_watch_is_forgotten_when_its_server_says_so(waited_for: bool) -> None:
+    core = connected()
+    removing = Request(Op.REMOVE_WATCHES, b"", nothing, (Table.PERSISTENT, "/a", lambda _: None))
+    removing.abandoned = not waited_for
+    submitted(core, lasting("/a", "p"), removing)
+    list(core.feed(reply_frame(1)))
+    changed = EventType.NODE_DATA_CHANGED
+    assert list(core.feed(event_frame(changed, "/a", -1))) == [fired(changed, "/a", "p")]
+    list(core.feed(reply_frame(2)))
+    assert list(core.feed(event_frame(changed, "/a", -1))) == [fired(changed, "/a")]
+    core.lost()
+    core.hello()
+    list(core.feed(welcome()))
+    assert sent(core) == []
+
+
+def test_lasting_watches_are_set_again_by_a_request_of_their_own() -> None:
+    core = connected()
+    submitted(core, lasting("/p", "p"), lasting("/r", "r", recursive=True), read("/d", "w"))
+    list(core.feed(b"".join(reply_frame(xid, zxid=5) for xid in (1, 2, 3))))
+    core.lost()
+    core.hello()
+    list(core.feed(welcome()))
+    again = SetWatches2(5, ["/d"], [], [], ["/p"], ["/r"]).encode()
+    assert sent(core) == [(Xid.SET_WATCHES, Op.SET_WATCHES2, again)]
 
 
 def test_a_lost_session_ends_requests_and_tells_every_watcher() -> None:

@@ -553,9 +553,11 @@ def bank() -> Story:
 
 
 class NoScene:
-    rng = random.Random(0)
-    pause_s = 1.0
-    over = True
+    def __init__(self) -> None:
+        self.rng = random.Random(0)
+        self.history = History(lambda: 0.0)
+        self.pause_s = 1.0
+        self.over = True
 
 
 def workload(kind: type[Workload]) -> Any:
@@ -612,6 +614,10 @@ def test_a_watcher_that_is_told_twice() -> None:
     watching = workload(Watching)
     watching.told = [1, 0, 2]
     with pytest.raises(InvariantViolation, match="a watcher is told once: watcher=2, times=2"):
+        watching.check(two_sessions().truth())
+    watching.told.clear()
+    watching.lasting[DELETED] = 1
+    with pytest.raises(InvariantViolation, match="an event is told once: event='NODE_DELETED', times=1, events=0"):
         watching.check(two_sessions().truth())
 
 

@@ -10,7 +10,7 @@ import anyio
 from trioquorum.client.core import Decode, State, nothing
 from trioquorum.client.session import CLOSE_TIMEOUT_MS, Dial, Observer, Session, task_group
 from trioquorum.client.transaction import Result, Transaction, create_request, decode_results
-from trioquorum.client.watches import Table, Watcher
+from trioquorum.client.watches import Table, Watcher, WatchEvent
 from trioquorum.errors import Code, ConfigError
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import (
@@ -23,6 +23,7 @@ from trioquorum.wire.records import (
     PathRequest,
     PathResponse,
     PathStatResponse,
+    PathTypeRequest,
     PathVersionRequest,
     PathWatchRequest,
     ReconfigRequest,
@@ -37,6 +38,15 @@ T = TypeVar("T")
 SESSION_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_MS = 10_000
 CLIENT_PORT = 2181
+
+_ADD_MODES = {Table.PERSISTENT: 0, Table.RECURSIVE: 1}
+_REMOVE_KINDS = {Table.PERSISTENT: 4, Table.RECURSIVE: 5}  # client-protocol §11
+
+
+def _nobody(_: WatchEvent) -> None:
+    """The watcher of a request that removes watches."""
+
+
 CONFIG_NODE = "/zookeeper/config"
 
 
@@ -124,7 +134,8 @@ class Client:
     Every call may raise ``RequestFailed`` with the server's code, or CONNECTIONLOSS (no server in time, or the
     connection broke: a write may have happened or not), REQUESTTIMEOUT (sent, no answer in time: the same),
     SESSIONEXPIRED and AUTHFAILED (the session is over, every later call raises the same; SESSIONEXPIRED also after
-    ``close``). A cancelled call may still happen. ``watch=`` takes a watcher, told once of the next change.
+    ``close``). A cancelled call may still happen. ``watch=`` takes a watcher, told once of the next change;
+    ``add_watch`` one that is told of all of them.
     """
 
     def __init__(self, session: Session) -> None:
@@ -254,6 +265,23 @@ class Client:
         )
         reply = await self.call(Op.RECONFIG, request.encode(), DataResponse.decode_from)
         return (reply.data or b"").decode(), reply.stat
+
+    async def add_watch(self, path: str, watcher: Watcher, *, recursive: bool = False) -> None:
+        """Tell ``watcher`` every change of the node from now on, until ``remove_watch``; it need not be there.
+
+        That is its creation, new data, its end, and that its children changed; with ``recursive`` the creations, new
+        data and ends of everything below as well, but no changes of children. What happens while there is no connection
+        is not told, and what happened just before it broke may be told again by the next server.
+        """
+        asked = (Table.RECURSIVE if recursive else Table.PERSISTENT, path, watcher)
+        body = PathTypeRequest(path, _ADD_MODES[asked[0]]).encode()
+        (await self._session.ask(Op.ADD_WATCH, body, nothing, asked)).outcome()
+
+    async def remove_watch(self, path: str, *, recursive: bool = False) -> None:
+        """Give up what ``add_watch`` set on ``path``, whoever watches; NOWATCHER if nobody does."""
+        table = Table.RECURSIVE if recursive else Table.PERSISTENT
+        body = PathTypeRequest(path, _REMOVE_KINDS[table]).encode()
+        (await self._session.ask(Op.REMOVE_WATCHES, body, nothing, (table, path, _nobody))).outcome()
 
     def transaction(self) -> Transaction:
         """Writes that happen together or not at all."""

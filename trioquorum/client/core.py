@@ -19,7 +19,7 @@ from trioquorum.limits import Limits
 from trioquorum.wire.client import frame
 from trioquorum.wire.framing import FrameSplitter
 from trioquorum.wire.ops import EventType, Op, Xid
-from trioquorum.wire.records import ConnectRequest, ConnectResponse, WatcherEvent
+from trioquorum.wire.records import ConnectRequest, ConnectResponse, SetWatches2, WatcherEvent
 
 T = TypeVar("T")
 Decode = Callable[[bytes, int], tuple[T, int]]
@@ -75,8 +75,8 @@ class Request(Generic[T]):
     """One call on its way, and the effect that tells its end: then ``result`` or ``error`` is set.
 
     ``zxid`` is that of the server's reply, None while or because there is none. ``watch`` names the table of a
-    success. The driver owns ``deadline`` (its clock), ``wake`` (to be called when the request ended) and ``abandoned``
-    (nobody waits any more; the reply is still expected, its watch is not kept).
+    success, also of one that removes watches. The driver owns ``deadline`` (its clock), ``wake`` (to be called when the
+    request ended) and ``abandoned`` (nobody waits any more; the reply is still expected, its watch is not kept).
     """
 
     __slots__ = ("abandoned", "body", "deadline", "decode", "error", "op", "result", "wake", "watch", "xid", "zxid")
@@ -221,7 +221,8 @@ class Core:
             self._auths.append(None)
             self._emit(Xid.AUTH, Op.AUTH, credentials)
         for watches in self._watches.registrations(self.last_zxid):
-            self._emit(Xid.SET_WATCHES, Op.SET_WATCHES, watches.encode())
+            op = Op.SET_WATCHES2 if isinstance(watches, SetWatches2) else Op.SET_WATCHES
+            self._emit(Xid.SET_WATCHES, op, watches.encode())
         return StateChanged(self.state)
 
     def _frame(self, payload: bytes) -> Iterator[Effect]:
@@ -256,13 +257,21 @@ class Core:
             request.error = _CODES.get(err, Code.SYSTEMERROR)
         # Only now: had the body been broken, the request would have to fail with the connection.
         self._pending.popleft()
-        if request.watch is not None and not request.abandoned:
-            table, path, watcher = request.watch
+        if request.watch is not None:
+            self._keep_watch(request, request.watch, err)
+        return request
+
+    def _keep_watch(self, request: Request[Any], watch: tuple[Table, str, Watcher], err: int) -> None:
+        """Know of watches what the server does: what it gave up too, even if nobody waits for its answer."""
+        table, path, watcher = watch
+        if request.op is Op.REMOVE_WATCHES:
+            if err == 0:
+                self._watches.forget(table, path)
+        elif not request.abandoned:
             if err == 0:
                 self._watches.add(table, path, watcher)
             elif err == Code.NONODE and request.op is Op.EXISTS:
                 self._watches.add(Table.EXIST, path, watcher)
-        return request
 
     def _auth_answer(self, err: int) -> Iterator[Effect]:
         if not self._auths:

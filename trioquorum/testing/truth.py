@@ -39,7 +39,9 @@ class Fate(msgspec.Struct):
 class Truth:
     """Every committed transaction from the first one on, and the ``tree`` that all peers came to.
 
-    ``by_request`` finds the transaction of a session's request; ``fates`` are the sessions.
+    ``by_request`` finds the transaction of a session's request; ``fates`` are the sessions. ``changes`` are what
+    watches tell, each with its zxid in ``change_zxids``: of one transaction in order, but for those of ``ends``, in
+    which a session leaves.
 
     Raises:
         InvariantViolation: the transactions contradict each other.
@@ -51,6 +53,9 @@ class Truth:
         self.by_request: dict[tuple[int, int], Txn] = {}
         self.fates: dict[int, Fate] = {}
         self.model = Model()
+        self.changes: list[Change] = []
+        self.change_zxids: list[int] = []
+        self.ends: set[int] = set()
         self._data: dict[str, tuple[list[int], list[EventType]]] = {}
         self._children: dict[str, tuple[list[int], list[EventType]]] = {}
         for zxid, txn in self.txns:
@@ -80,6 +85,10 @@ class Truth:
 
     def _index(self, zxid: int, change: Change) -> None:
         kind, path = change
+        self.changes.append(change)
+        if kind != EventType.NODE_DATA_CHANGED:
+            self.changes.append((EventType.NODE_CHILDREN_CHANGED, parent(path)))
+        self.change_zxids += [zxid] * (len(self.changes) - len(self.change_zxids))
         _append(self._data, path, zxid, kind)
         if kind == EventType.NODE_DELETED:
             _append(self._children, path, zxid, kind)
@@ -93,6 +102,7 @@ class Truth:
             timeout_ms = self.model.sessions[header.session]
             self.fates[header.session] = Fate(header.session, timeout_ms, header.zxid, header.time_ms, header.time_ms)
         elif header.type == Op.CLOSE_SESSION and fate is not None and fate.closed is None:
+            self.ends.add(header.zxid)
             fate.closed, fate.closed_ms, fate.expired = header.zxid, header.time_ms, header.cxid == 0
         elif fate is not None and fate.closed is None and header.type != Op.ERROR:
             fate.last_ms = header.time_ms

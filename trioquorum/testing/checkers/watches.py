@@ -2,6 +2,7 @@
 
 A watch that was set at one zxid is due at the first change behind it. Between a reconnect and the catch-up that the
 client asks for, a server knows only what is there then: an event without a zxid tells that something happened.
+Watches that last are in ``lasting``.
 """
 
 import heapq
@@ -11,10 +12,12 @@ import msgspec
 from trioquorum.client import State
 from trioquorum.errors import Code
 from trioquorum.invariants import invariant
+from trioquorum.testing.checkers.lasting import Lasting
 from trioquorum.testing.history import Call, History, SessionRecord, Told, Turned
 from trioquorum.testing.truth import NEVER, Truth
 from trioquorum.wire.client import decode_path_watch
 from trioquorum.wire.ops import EventType, Op
+from trioquorum.wire.records import PathTypeRequest
 
 Key = tuple[str, bool]
 """A path, and whether its children are watched instead of its data."""
@@ -31,6 +34,7 @@ class _Watch(msgspec.Struct, eq=False):
     resumed: bool = False
 
 
+_ADD_RECURSIVE, _REMOVE_RECURSIVE = 1, 5
 _CHILDREN = frozenset({Op.GET_CHILDREN, Op.GET_CHILDREN2})
 _TABLES = {
     EventType.NODE_CREATED: (False,),
@@ -41,7 +45,7 @@ _TABLES = {
 
 
 def check(history: History, truth: Truth) -> None:
-    """All one-time watches of all sessions.
+    """All watches of all sessions.
 
     Raises:
         InvariantViolation: a change was not told before it was seen, or something was told that nobody asked for, or
@@ -61,6 +65,7 @@ class _Session:
         self._told_again: set[str] = set()
         self._due: list[tuple[int, int, Key, _Watch]] = []
         self._count = 0
+        self._lasting = Lasting(record.client, truth)
 
     def check(self) -> None:
         for it in self._record.seen:
@@ -70,18 +75,43 @@ class _Session:
                 self._turned(it.state)
             elif it.zxid is not None:
                 self._seen(it, it.zxid)
-                if it.watched:
+                self._lasting.seen(it.zxid, f"reply {it.xid}")
+                if it.op in (Op.ADD_WATCH, Op.REMOVE_WATCHES):
+                    self._keep(it)
+                elif it.watched:
                     self._set(it, it.zxid)
 
     def _turned(self, state: State) -> None:
         self._told_again.clear()
+        if not state.connected:
+            self._lasting.lost()
         if state.ended:
             self._watches.clear()
+            self._lasting.held.clear()
         elif state is State.CONNECTING:
             self._watches = {key: watch for key, watch in self._watches.items() if not watch.ghost}
         else:
             for watch in self._watches.values():
                 watch.resumed = True
+
+    def _keep(self, call: Call) -> None:
+        """A watch that lasts begins, or ends."""
+        request = PathTypeRequest.decode(call.body)
+        key = request.path or "", request.type in (_ADD_RECURSIVE, _REMOVE_RECURSIVE)
+        held = self._lasting.held
+        if call.op == Op.ADD_WATCH:
+            if call.error is None:
+                held[key] = call.given_up and held.get(key, True)
+        elif call.error is None or call.error is Code.NOWATCHER:
+            there = held.pop(key, None) is not None
+            invariant(
+                there == (call.error is None),
+                "a server knows the watches that it was told of",
+                client=self._record.client,
+                xid=call.xid,
+                watch=key,
+                told=call.error,
+            )
 
     def _set(self, call: Call, zxid: int) -> None:
         absent = call.op == Op.EXISTS and call.error is Code.NONODE
@@ -142,7 +172,8 @@ class _Session:
                 return
             if len(keys) > 1:
                 self._told_again.add(told.path)
-        invariant(bool(keys), "only what was asked for is told, and once", **facts, at=told.at)
+        lasting = told.zxid >= 0 and self._lasting.told(told)
+        invariant(bool(keys) or lasting, "only what was asked for is told, and once", **facts, at=told.at)
         for key in keys:
             watch = self._watches.pop(key)
             if told.zxid < 0:
