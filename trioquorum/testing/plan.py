@@ -33,7 +33,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 RARE: Final = 0.08
 """How many plans have each of what most do without."""
 
-SAFETY_S: Final = (8.0, 32.0)
+SAFETY_S: Final = (5.0, 25.0)
 """How long a run is under faults, unless it is said: drawn between these."""
 
 
@@ -117,6 +117,9 @@ def draw(
     count = rng.choices((1, 2, 3, len(workloads)), (6, 6, 3, 1))[0]
     drawn = set(rng.sample(range(len(workloads)), min(count, len(workloads))))
     chosen = [name for number, name in enumerate(workloads) if number in drawn]
+    settings = _settings(rng) | _rare_settings(rare)
+    if voters + observers == 1:
+        settings.pop("leader_serves", None)  # Then nobody would.
     return Plan(
         seed=seed,
         peers=voters,
@@ -128,7 +131,7 @@ def draw(
         delay_s=rng.choice((0.0, 0.0005, 0.005, 0.03)),
         flush_s=rng.choice((0.0, 0.0005, 0.005, 0.02)),
         disk_rates=_disk_rates(rng),
-        settings=_settings(rng) | _rare_settings(rare),
+        settings=settings,
         limits=_limits(rng) | _rare_limits(rare),
         workloads=tuple(chosen),
         strikes=_strikes(rng, length_s, kinds),
