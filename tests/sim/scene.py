@@ -30,11 +30,17 @@ class EnsembleScene:
         self._ensemble = ensemble
         self._network = network
 
-    def client(self, name: str, *, session_timeout_ms: int = 10_000) -> AbstractAsyncContextManager[Client]:
+    def client(
+        self, name: str, *, session_timeout_ms: int = 10_000, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Client]:
         peers = list(self._ensemble.peers)
         self.rng.shuffle(peers)
         return self._ensemble.client(
-            *peers, node=name, session_timeout_ms=session_timeout_ms, observer=self.history.session(name)
+            *peers,
+            node=name,
+            session_timeout_ms=session_timeout_ms,
+            observer=self.history.session(name),
+            read_only=read_only,
         )
 
     def disconnect(self, name: str) -> None:

@@ -14,7 +14,7 @@ from trioquorum.invariants import InvariantViolation
 from trioquorum.testing.checkers import answers, check_history, locks, order, sessions, trees
 from trioquorum.testing.history import Call, History, SessionRecord, Told, Turned
 from trioquorum.testing.truth import Truth
-from trioquorum.testing.workloads import Bank, Ephemerals, Register, Watching, Workload
+from trioquorum.testing.workloads import Bank, Ephemerals, Readers, Register, Watching, Workload
 from trioquorum.testing.workloads.bank import ACCOUNTS
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.jute import Record
@@ -666,3 +666,59 @@ def test_each_checker_stands_alone() -> None:
     order.check(story.history)
     answers.check(story.history, truth)
     sessions.check(story.history, truth)
+
+
+# Peers without a leader
+
+
+def asks_without_a_leader(story: Story, op: Op, zxid: int, error: Code | None = None, result: Any = None) -> Call:
+    writes = op is Op.SET_DATA
+    call = story.begins(B, op, SetDataRequest("/a", b"1", -1) if writes else PathWatchRequest("/a", watch=False))
+    call.read_only = True
+    return story.ends(call, zxid, result, error)
+
+
+def test_old_data_of_a_peer_without_a_leader() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"0")
+    stat = story.stat("/a")
+    story.sets(A, "/a", b"1", 1)
+    asks_without_a_leader(story, Op.GET_DATA, 3, result=DataResponse(b"0", stat))
+    asks_without_a_leader(story, Op.SET_DATA, 3, Code.NOTREADONLY)
+    asks_without_a_leader(story, Op.SYNC, 3, Code.NOTREADONLY)
+    # Its log ends in what was never committed: nobody can know that.
+    asks_without_a_leader(story, Op.GET_DATA, 77, result=DataResponse(b"?", stat))
+    story.check()
+
+
+def test_a_peer_without_a_leader_shows_what_never_was() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"0")
+    asks_without_a_leader(story, Op.GET_DATA, 3, result=DataResponse(b"1", story.stat("/a")))
+    refused(story, "a read shows the tree at its zxid", "zxid=3")
+
+
+def test_a_peer_without_a_leader_goes_back() -> None:
+    story = two_sessions()
+    story.creates(A, "/a", b"0")
+    asks_without_a_leader(story, Op.GET_DATA, 3, result=DataResponse(b"0", story.stat("/a")))
+    asks_without_a_leader(story, Op.GET_DATA, 2, Code.NONODE)
+    refused(story, "a session never goes back", "zxid=2, had=3")
+
+
+@pytest.mark.parametrize("op", [Op.SET_DATA, Op.SYNC])
+def test_a_peer_without_a_leader_that_takes_a_write(op: Op) -> None:
+    story = two_sessions()
+    asks_without_a_leader(story, op, 2)
+    refused(story, "who has no leader refuses writes", f"op='{op.name}', told=None")
+
+
+def test_a_reader_that_is_left_behind() -> None:
+    readers = workload(Readers)
+    record = readers.scene.history.session("reader-0")
+    for state in (State.CONNECTED_READ_ONLY, State.CONNECTING, State.CONNECTED, State.CLOSED):
+        record.seen.append(Turned(state, 1, 0.0))
+    readers.check(two_sessions().truth())
+    del record.seen[1:3]
+    with pytest.raises(InvariantViolation, match="sessions become proper ones: client='reader-0'"):
+        readers.check(two_sessions().truth())

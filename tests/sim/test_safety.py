@@ -286,13 +286,14 @@ async def test_delivered_and_never_proposed() -> None:
 
 
 def test_the_highest_zxid_of_replies_in_any_pieces() -> None:
-    greeting = frame(bytes(36))
     replies = [reply(1, 5, 0, b"x" * 100), reply(2, 9, 0), reply(3, -1, -101), reply(4, EPOCH, 0)]
-    stream = greeting + b"".join(replies)
-    for size in (1, 7, 19, 1000):
-        told = Replies()
-        told.asked(frame(bytes(44)))
-        assert max(told.told(stream[at : at + size]) for at in range(0, len(stream), size)) == 9
+    # Without the byte that says whether there is a leader, with it, and with it set.
+    for greeting, highest in ((bytes(36), 9), (bytes(37), 9), (bytes(36) + b"\1", 0)):
+        stream = frame(greeting) + b"".join(replies)
+        for size in (1, 7, 19, 1000):
+            told = Replies()
+            told.asked(frame(bytes(44)))
+            assert max(told.told(stream[at : at + size]) for at in range(0, len(stream), size)) == highest
     word = Replies()
     word.asked(b"ruok")
     assert word.told(b"imok" * 100) == 0

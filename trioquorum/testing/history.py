@@ -32,6 +32,7 @@ class Call(msgspec.Struct):
 
     ``error`` is the server's code and ``result`` what the reply held (a multi's list may hold codes). ``session``
     and ``xid`` are what its transaction bears. ``watched``: it sets a watch, told to nobody if it was ``given_up``.
+    ``read_only``: it was asked of a peer without a leader, which shows what it has.
     """
 
     client: str
@@ -48,6 +49,7 @@ class Call(msgspec.Struct):
     error: Code | None = None
     result: Any = None
     given_up: bool = False
+    read_only: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -106,6 +108,7 @@ class SessionRecord:
         call = Call(
             self.client, core.session, request.xid, request.op, request.body, request.watch is not None, position, now
         )
+        call.read_only = core.state is State.CONNECTED_READ_ONLY
         self._open[request.xid] = call
         self._history.calls += 1
         self.calls.append(call)

@@ -44,14 +44,20 @@ class MemoryPeer:
         self._network = network
         self._seed = seed
         self._lives = 0
+        self._let_alone = False
         self._life: Life | None = None
         self._database: Database | None = None
         self._members: Members | None = None
 
     @property
     def may_lead_alone(self) -> bool:
-        """Whether it has an oracle."""
-        return self.oracle is not None
+        """Whether an oracle said so in this life."""
+        return self._let_alone
+
+    @property
+    def ever_began(self) -> bool:
+        """Whether it was ever started."""
+        return self._life is not None
 
     @property
     def loaded(self) -> bool:
@@ -99,6 +105,7 @@ class MemoryPeer:
         if self.running:
             raise ValueError(f"peer {self.id} runs already")
         self._lives += 1
+        self._let_alone = False
         self.running = True
         self._database = None
         self._life = life = Life(self, self._lives, heard, failed)
@@ -138,8 +145,13 @@ class MemoryPeer:
             disks=(life.disk, life.disk),
             on_members=self._joined,
             on_database=self._loaded,
-            oracle=self.oracle,
+            oracle=None if self.oracle is None else partial(self._ask, self.oracle),
         )
+
+    async def _ask(self, oracle: Ask) -> bool:
+        may = await oracle()
+        self._let_alone = self._let_alone or may
+        return may
 
     def note(self, event: Event) -> None:
         """Keep ``state`` and ``established``."""

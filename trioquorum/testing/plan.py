@@ -117,7 +117,7 @@ def draw(
     count = rng.choices((1, 2, 3, len(workloads)), (6, 6, 3, 1))[0]
     drawn = set(rng.sample(range(len(workloads)), min(count, len(workloads))))
     chosen = [name for number, name in enumerate(workloads) if number in drawn]
-    settings = _settings(rng) | _rare_settings(rare)
+    settings = _settings(rng) | _rare_settings(rare) | _oracle(rare, voters) | _read_only(rare, chosen)
     if voters + observers == 1:
         settings.pop("leader_serves", None)  # Then nobody would.
     return Plan(
@@ -170,6 +170,18 @@ def _rare_settings(rng: random.Random) -> dict[str, Setting]:
         "observer_election_delay_ms": (0, 2000),
     }
     return _some_of(rng, choices)
+
+
+def _oracle(rng: random.Random, voters: int) -> dict[str, Setting]:
+    """Most pairs of voters have an oracle; nobody else would ask it."""
+    asked = rng.random() < 0.7
+    return {"oracle_path": "oracle"} if asked and voters == 2 else {}
+
+
+def _read_only(rng: random.Random, workloads: Sequence[str]) -> dict[str, Setting]:
+    """Where there are readers without a leader they are mostly served."""
+    enabled = rng.random() < (0.8 if "readers" in workloads else RARE)
+    return {"read_only_enabled": True} if enabled else {}
 
 
 def _rare_limits(rng: random.Random) -> dict[str, int]:

@@ -26,6 +26,7 @@ from trioquorum.testing.ensemble import MemoryEnsemble, open_ensemble
 from trioquorum.testing.history import History
 from trioquorum.testing.nemesis import Nemesis
 from trioquorum.testing.network import new_network
+from trioquorum.testing.oracle import RightOracle
 from trioquorum.testing.plan import Plan
 from trioquorum.testing.settled import settled_tree
 from trioquorum.testing.sim_disk import DiskFaults, SimDisk
@@ -102,14 +103,20 @@ class SimScene:
         """Whether the run winds down."""
         return self._run.over
 
-    def client(self, name: str, *, session_timeout_ms: int = 10_000) -> AbstractAsyncContextManager[Client]:
+    def client(
+        self, name: str, *, session_timeout_ms: int = 10_000, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Client]:
         """A session of a client called ``name``, which comes from a node of the same name."""
         node = f"client-{name}"
         self._run.join(node)
         order = list(self._ensemble.peers)
         self.rng.shuffle(order)
         return self._ensemble.client(
-            *order, node=node, session_timeout_ms=session_timeout_ms, observer=self.history.session(name)
+            *order,
+            node=node,
+            session_timeout_ms=session_timeout_ms,
+            observer=self.history.session(name),
+            read_only=read_only,
         )
 
     def disconnect(self, name: str) -> None:
@@ -178,6 +185,8 @@ class Run:
             start=False,
         ) as ensemble:
             ensemble.subscribe(self._heard)
+            if "oracle_path" in plan.settings:
+                RightOracle(ensemble.peers[1], ensemble.peers[2], self._nemesis.frozen)
             nodes = [peer.node for peer in ensemble.peers.values()]
             for a in nodes:
                 for b in nodes:
@@ -238,6 +247,9 @@ class Run:
         tree = await settled_tree(ensemble)
         truth = Truth(((zxid, decode_txn(self._archive[zxid])) for zxid in committed(ensemble.safety.history)), tree)
         trees.check_made(truth)
+        self.report.counts["read-only replies"] = sum(
+            call.read_only and not call.unknown for call in self.history.all_calls()
+        )
         check_history(self.history, truth, clocks_differ_ms=self._nemesis.clocks_differ_ms)
         for workload in workloads:
             workload.check(truth)

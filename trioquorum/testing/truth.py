@@ -49,6 +49,7 @@ class Truth:
 
     def __init__(self, txns: Iterable[tuple[int, Txn]], tree: DataTree | None = None) -> None:
         self.txns = list(txns)
+        self._zxids = frozenset(zxid for zxid, _ in self.txns)
         self.tree = tree
         self.by_request: dict[tuple[int, int], Txn] = {}
         self.fates: dict[int, Fate] = {}
@@ -68,6 +69,10 @@ class Truth:
     def last_zxid(self) -> int:
         """Of the last transaction."""
         return self.model.zxid
+
+    def is_committed(self, zxid: int) -> bool:
+        """Whether there is such a transaction."""
+        return zxid in self._zxids
 
     def replay(self) -> "Iterator[tuple[Txn, Model]]":
         """Each transaction with the one model in front of it; apply it, or the next step does."""

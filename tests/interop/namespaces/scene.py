@@ -61,7 +61,9 @@ class RealScene:
     def over(self) -> bool:
         return self._stage.over
 
-    def client(self, name: str, *, session_timeout_ms: int = SESSION_TIMEOUT_MS) -> AbstractAsyncContextManager[Client]:
+    def client(
+        self, name: str, *, session_timeout_ms: int = SESSION_TIMEOUT_MS, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Client]:
         peers = list(self._stage.network.nodes[1:])
         self.rng.shuffle(peers)
         number, connections = self._stage.number(name), self._stage.connections[name]
@@ -75,6 +77,7 @@ class RealScene:
             session_timeout_ms=session_timeout_ms,
             connect_timeout_ms=CONNECT_TIMEOUT_MS,
             observer=self.history.session(name),
+            read_only=read_only,
         )
 
     def disconnect(self, name: str) -> None:

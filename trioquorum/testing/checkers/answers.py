@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from trioquorum.errors import Code
 from trioquorum.invariants import invariant
+from trioquorum.testing.checkers import read_only
 from trioquorum.testing.checkers.requests import SEQUENTIAL, WRITES, Part, parts_of_call
 from trioquorum.testing.history import Call, History
 from trioquorum.testing.model import OWN_PATHS, Model, Znode, parent, parts_of
@@ -38,6 +39,8 @@ def check(history: History, truth: Truth) -> None:
     writes: dict[int, Call] = {}
     reads: list[Call] = []
     for call in history.all_calls():
+        if call.read_only and not read_only.shows_history(call, truth):
+            continue
         if call.zxid is not None and call.op in READS:
             reads.append(call)
         elif call.op in WRITES:

@@ -43,7 +43,7 @@ def _check_session(record: SessionRecord) -> None:
             zxid=call.zxid,
             had=zxid,
         )
-        if call.op in WRITES:
+        if call.op in WRITES and not call.read_only:
             invariant(
                 call.zxid > zxid, "each write is a new change", client=client, xid=call.xid, zxid=call.zxid, had=zxid
             )
@@ -52,7 +52,8 @@ def _check_session(record: SessionRecord) -> None:
 
 def _acknowledged(history: History) -> list[Call]:
     """Writes with an answer, in the order of their ends."""
-    done = [call for call in history.all_calls() if call.zxid is not None and call.op in WRITES]
+    writes = (call for call in history.all_calls() if call.op in WRITES and not call.read_only)
+    done = [call for call in writes if call.zxid is not None]
     done.sort(key=lambda call: call.ended)
     return done
 

@@ -57,7 +57,7 @@ def _check_told(seen: list[Call | Told | Turned], fate: Fate) -> None:
                     told_at=it.at,
                     created=fate.created,
                 )
-        elif isinstance(it, Call):
+        elif isinstance(it, Call) and not it.read_only:
             if it.error is Code.SESSIONEXPIRED and it.zxid is not None:
                 invariant(
                     fate.closed is not None,

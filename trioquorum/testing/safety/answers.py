@@ -1,4 +1,4 @@
-"""What clients were told: the replies that leave a client port."""
+"""What clients were told: the replies that leave a client port, but for those of peers without a leader."""
 
 from struct import Struct
 from typing import Final
@@ -6,6 +6,9 @@ from typing import Final
 from trioquorum.testing.safety.sight import COUNTER_MASK
 
 _REPLY: Final = Struct(">iiq")  # length, xid, zxid
+_READ_ONLY_BYTES: Final = 37
+"""Of a ``ConnectResponse`` with its trailing byte, for who asked with one."""
+
 _WORD: Final = 0x20202020
 """No frame is so long: these four bytes are letters, a four-letter word."""
 
@@ -17,6 +20,7 @@ class Replies:
         self._rest = b""
         self._skip = 0
         self._greeted = False
+        self._read_only = False
         self._text: bool | None = None
 
     def asked(self, frame: bytes) -> None:
@@ -32,9 +36,14 @@ class Replies:
         at, size, highest = self._skip, len(data), 0
         while at + _REPLY.size <= size:
             length, _, zxid = _REPLY.unpack_from(data, at)
-            if self._greeted and zxid > highest and zxid & COUNTER_MASK:
+            if not self._greeted:
+                # The answer to the connect request carries no zxid; its last byte says whether there is a leader.
+                if at + 4 + length > size:
+                    break
+                self._greeted = True
+                self._read_only = length == _READ_ONLY_BYTES and data[at + 3 + length] == 1
+            elif zxid > highest and zxid & COUNTER_MASK and not self._read_only:
                 highest = zxid
-            self._greeted = True  # The answer to the connect request carries none.
             at += 4 + length
         self._rest, self._skip = (data[at:], 0) if at < size else (b"", at - size)
         return highest

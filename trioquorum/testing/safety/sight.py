@@ -32,7 +32,7 @@ class Watched(Protocol):
 
     @property
     def may_lead_alone(self) -> bool:
-        """Whether it has an oracle, which may let it lead without the other one of two voters."""
+        """Whether an oracle let it lead without the other one of two voters, since it was started."""
 
 
 class Sight:

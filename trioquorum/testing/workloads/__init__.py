@@ -8,13 +8,14 @@ from trioquorum.testing.workloads.bank import Bank
 from trioquorum.testing.workloads.base import Workload
 from trioquorum.testing.workloads.ephemerals import Ephemerals
 from trioquorum.testing.workloads.lock import Lock
+from trioquorum.testing.workloads.readers import Readers
 from trioquorum.testing.workloads.register import Register
 from trioquorum.testing.workloads.scene import Scene
 from trioquorum.testing.workloads.watching import Watching
 
 WORKLOADS: Final[Mapping[str, type[Workload]]] = MappingProxyType(
-    {workload.name: workload for workload in (Register, Ephemerals, Lock, Bank, Watching)}
+    {workload.name: workload for workload in (Register, Ephemerals, Lock, Bank, Watching, Readers)}
 )
 """By name."""
 
-__all__ = ["WORKLOADS", "Bank", "Ephemerals", "Lock", "Register", "Scene", "Watching", "Workload"]
+__all__ = ["WORKLOADS", "Bank", "Ephemerals", "Lock", "Readers", "Register", "Scene", "Watching", "Workload"]

@@ -71,12 +71,15 @@ class Workload(ABC):
         for path in self.paths:
             await unless(client.create(path), Code.NODEEXISTS)
 
-    async def work(self, name: str, step: Work, *, session_timeout_ms: int = SESSION_TIMEOUT_MS) -> None:
+    async def work(
+        self, name: str, step: Work, *, session_timeout_ms: int = SESSION_TIMEOUT_MS, read_only: bool = False
+    ) -> None:
         """Be one client: ``step`` after step with pauses between them, in a new session whenever one is over."""
         await trio.lowlevel.checkpoint()
         while not self.over:
             try:
-                async with self.scene.client(name, session_timeout_ms=session_timeout_ms) as client:
+                scene = self.scene
+                async with scene.client(name, session_timeout_ms=session_timeout_ms, read_only=read_only) as client:
                     await self._steps(client, step)
             except ConnectFailed:
                 await trio.sleep(RETRY_S)

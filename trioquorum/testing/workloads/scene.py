@@ -25,8 +25,12 @@ class Scene(Protocol):
     def over(self) -> bool:
         """Whether the run winds down."""
 
-    def client(self, name: str, *, session_timeout_ms: int = SESSION_TIMEOUT_MS) -> AbstractAsyncContextManager[Client]:
+    def client(
+        self, name: str, *, session_timeout_ms: int = SESSION_TIMEOUT_MS, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Client]:
         """A new session, recorded in ``history`` under this name, of a client that knows all peers in random order.
+
+        With ``read_only`` a peer without a leader will do.
 
         Raises:
             ConnectFailed: nobody serves within the client's connect timeout.
