@@ -4,7 +4,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import msgspec
 import pytest
@@ -12,8 +12,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from tests.election.kit import Ensemble, Unreachable, address
-from trioquorum.events import Elected, Events, RoundStarted, VoteHeard
+from tests.election.kit import Ensemble, Unreachable, address, note
+from trioquorum.events import Elected, Events, LinkDown, LinkUp, RoundStarted, VoteHeard
 from trioquorum.peer.electing import Elections
 from trioquorum.peer.links import ElectionMesh
 from trioquorum.transport import Address, Transports
@@ -31,6 +31,7 @@ from trioquorum_transports.tcp import TcpTransport
 
 SETTLE_S = 0.2
 SOON_S = 0.01
+SILENT = "nothing came back, though we sent again 2 times"
 
 
 @asynccontextmanager
@@ -194,6 +195,77 @@ async def test_a_peer_that_is_cut_off_at_first_joins_when_it_is_not(autojump_clo
         assert net.leaders() == {1: 2, 2: 2, 3: 2}
 
 
+@pytest.mark.parametrize("stalled", [1, 3])
+async def test_links_that_carry_nothing_are_replaced(stalled: int, autojump_clock: MockClock) -> None:
+    others = sorted({1, 2, 3} - {stalled})
+    async with ensemble(1, 2, 3) as net:
+        await until(lambda: len(net.results) == 3)
+        await trio.sleep(60)
+        for other in others:
+            net.network.cut(f"p{stalled}", f"p{other}")
+            # As TCP's, which has waited ever longer before it tries again, and will not try soon.
+            net.network.stall_links(f"p{stalled}", f"p{other}")
+        net.look(*net.sids)
+        await trio.sleep(60)
+        assert set(net.results) == set(others)
+        assert [event.reason for event in net.seen(stalled, LinkDown)] == [SILENT] * 2
+        net.network.heal_all()
+        took = await until(lambda: len(net.results) == 3)
+        assert set(net.leaders().values()) == {max(others)}
+        assert took < 2 * net.limits.redial_ms_max / 1000
+        # The links stay, though what the dead ones swallowed never comes.
+        ups = [len(net.seen(sid, LinkUp)) for sid in net.sids]
+        await trio.sleep(60)
+        assert (
+            [len(net.seen(sid, LinkUp)) for sid in net.sids] == ups == [3 if sid in others else 4 for sid in net.sids]
+        )
+        assert [len(net.seen(sid, LinkDown)) for sid in net.sids] == [1 if sid in others else 2 for sid in net.sids]
+
+
+async def test_when_every_link_is_dead_two_that_redial_each_other_settle(autojump_clock: MockClock) -> None:
+    async with ensemble(1, 2, 3, 4, 5) as net:
+        await until(lambda: len(net.results) == 5)
+        await trio.sleep(60)
+        for a, b in combinations(net.sids, 2):
+            net.network.stall_links(f"p{a}", f"p{b}")
+        net.look(*net.sids)
+        took = await until(lambda: len(net.results) == 5)
+        assert set(net.leaders().values()) == {5}
+        assert took < 2
+        await trio.sleep(60)
+        for sid in net.sids:
+            # The first links, and one to each anew.
+            assert sorted(event.peer for event in net.seen(sid, LinkUp)) == sorted(
+                2 * [other for other in net.sids if other != sid]
+            )
+
+
+async def test_a_peer_whose_pauses_are_long_seems_dead_a_few_times_only(autojump_clock: MockClock) -> None:
+    async with ensemble(1, 2, 3, 4, 5, start=(1, 2, 3)) as net:
+        await until(lambda: len(net.results) == 3)
+        await net.stop(3)
+        net.look(1)
+        await trio.sleep(600)
+        net.look(2)
+        await trio.sleep(3600)
+        assert net.results == {}
+        assert [event.reason for event in net.seen(2, LinkDown) if event.peer == 1] == [SILENT] * 2
+
+
+async def test_a_frozen_peer_is_dialled_at_growing_pauses(autojump_clock: MockClock) -> None:
+    async with ensemble(1, 2, 3, start=()) as net:
+        dialled: list[float] = []
+        listener = await net.network.transport("p1").listen(address(1), frame_bytes_max=4096)
+        await net.start(net.nursery, 2)
+        with trio.move_on_after(600):
+            while True:  # the kernel accepts for a process that does not run
+                await listener.accept()
+                dialled.append(trio.current_time())
+        # Resends at 0.2 and 0.6 are in vain; those at 1.4, 3.0 and 6.2 are the first on the next link; and so on.
+        assert dialled == pytest.approx([0.0, 1.4, 12.6, 102.2, 282.2, 462.2])
+        await listener.aclose()
+
+
 async def test_resends_come_at_doubling_pauses(autojump_clock: MockClock) -> None:
     async with ensemble(1, 2, 3, start=(2,)) as net:
         heard: list[float] = []
@@ -206,6 +278,7 @@ async def test_resends_come_at_doubling_pauses(autojump_clock: MockClock) -> Non
             while True:
                 assert decode_notification(await link.receive()).leader == 2
                 heard.append(trio.current_time())
+                await link.send(encode_notification(note(3, state=PeerState.OBSERVING)))  # counts for nothing
         pauses = [round(later - earlier, 1) for earlier, later in pairwise(heard)]
         assert pauses[:12] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0, 60.0]
         await link.aclose()

@@ -19,6 +19,7 @@ from trioquorum.peer.links import ElectionMesh
 from trioquorum.peer.mesh_peer import YOUNG_LINK_S
 from trioquorum.transport import Address, Link, Transports
 from trioquorum.wire.election import Hello, encode_hello, encode_notification
+from trioquorum.zab.mesh import SILENT_RESENDS_MAX, is_dead
 
 ELECTION_FRAME_BYTES_MAX = Limits().election_frame_bytes_max
 
@@ -192,6 +193,58 @@ async def test_a_call_answered_by_a_link_is_forgotten(caller: int, autojump_cloc
         net.network.break_links("p1", "p2")
         await trio.sleep(10)
         assert net.linked(1) == set()
+
+
+@pytest.mark.parametrize(
+    ("silent_resends", "link_is_young", "dead"),
+    [(0, False, False), (SILENT_RESENDS_MAX - 1, False, False), (SILENT_RESENDS_MAX, False, True), (99, True, False)],
+)
+def test_a_link_is_dead_when_it_is_silent_and_not_young(silent_resends: int, link_is_young: bool, dead: bool) -> None:
+    assert is_dead(silent_resends, link_is_young=link_is_young) is dead
+
+
+async def test_whatever_comes_is_a_sign_of_life(autojump_clock: MockClock) -> None:
+    async with running(1, 2, start=(1,)) as net:
+        link = await dial(net, "p2", 1, hello(2))
+        for _ in range(5):
+            for _ in range(SILENT_RESENDS_MAX):
+                await trio.sleep(YOUNG_LINK_S)
+                net.meshes[1].send_again(2, note(1))
+            await link.send(b"no notification")
+        await trio.testing.wait_all_tasks_blocked()
+        assert net.seen(1, LinkDown) == []
+        for _ in range(SILENT_RESENDS_MAX + 1):
+            net.meshes[1].send_again(2, note(1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [event.reason for event in net.seen(1, LinkDown)] == ["nothing came back, though we sent again 2 times"]
+        await link.aclose()
+
+
+async def test_a_young_link_may_be_silent(autojump_clock: MockClock) -> None:
+    async with running(1, 2, start=(1,)) as net:
+        link = await dial(net, "p2", 1, hello(2))
+        await trio.sleep(YOUNG_LINK_S - 0.01)
+        for _ in range(10):
+            net.meshes[1].send_again(2, note(1))
+            await trio.testing.wait_all_tasks_blocked()
+        assert net.seen(1, LinkDown) == []
+        await link.aclose()
+
+
+async def test_sending_again_to_an_absent_peer_leaves_the_backoff(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    dials: list[float] = []
+    net = Net([1])
+    transports = Transports(memory=net.network.transport("p1"), nowhere=Unreachable(dials))
+    there = {2: Address("nowhere", "p2")}
+    mesh = ElectionMesh(1, there, address(1), transports, Limits(), Events(), 5000, random.Random(1))
+    await nursery.start(mesh.run)
+    for _ in range(600):
+        mesh.send_again(2, note(1))
+        await trio.sleep(0.1)
+    assert len(dials) < 2 * 60 / (net.limits.redial_ms_max / 1000) + 10
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_dead_peer_is_noticed_at_once(autojump_clock: MockClock) -> None:

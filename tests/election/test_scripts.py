@@ -18,6 +18,7 @@ from trioquorum.zab.ballots import (
     Observe,
     ReportLooking,
     Send,
+    SendAgain,
     SendAll,
     Settle,
     Vote,
@@ -171,6 +172,8 @@ class Stage:
                 return f"send {sid}: {text(note)}"
             case SendAll(sids, note):
                 return f"send {','.join(map(str, sids))}: {text(note)}"
+            case SendAgain(sids, note):
+                return f"send {','.join(map(str, sids))} again: {text(note)}"
             case Wait(ms):
                 return f"wait {ms} ms"
             case Settle(ms):

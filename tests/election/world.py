@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from trioquorum.wire.election import Notification, PeerState
-from trioquorum.zab.ballots import ConnectAll, Done, Effect, Send, SendAll, Settle, Wait
+from trioquorum.zab.ballots import ConnectAll, Done, Effect, Send, SendAgain, SendAll, Settle, Wait
 from trioquorum.zab.election import Election
 from trioquorum.zab.quorum import Member, QuorumConfig
 
@@ -97,7 +97,7 @@ class World:
             match effect:
                 case Send(to, note):
                     self._send(sid, to, note)
-                case SendAll(sids, note):
+                case SendAll(sids, note) | SendAgain(sids, note):
                     for to in sids:
                         self._send(sid, to, note)
                 case Wait() | Settle():

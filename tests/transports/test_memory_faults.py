@@ -289,7 +289,7 @@ async def test_other_pairs_are_not_touched(
     autojump_clock: MockClock, network: MemoryNetwork, ends: tuple[MemoryLink, MemoryLink]
 ) -> None:
     a, b = ends
-    for fault in (network.cut, network.break_links):
+    for fault in (network.cut, network.stall_links, network.break_links):
         fault("a", "c")
         fault("c", "b")
         fault("c", "a")
@@ -297,6 +297,28 @@ async def test_other_pairs_are_not_touched(
     network.node_down("c")
     await a.send(b"1")
     assert await receive_timed(b) == (0.0, b"1")
+
+
+async def test_a_stalled_link_takes_everything_and_delivers_nothing(
+    autojump_clock: MockClock, network: MemoryNetwork, listener: MemoryListener, ends: tuple[MemoryLink, MemoryLink]
+) -> None:
+    a, b = ends
+    await a.send(b"arrived")
+    network.stall_links("b", "a")
+    await a.send(b"lost")
+    await b.send(b"lost")
+    assert await b.receive() == b"arrived"
+    network.heal_all()
+    assert await silent(a)
+    await a.aclose()
+    assert await silent(b)
+    # A link dialled since is well.
+    newer = await dial(network, listener)
+    await newer.send(b"1")
+    other = await listener.accept()
+    assert await receive_timed(other) == (0.0, b"1")
+    await newer.aclose()
+    await other.aclose()
 
 
 @pytest.mark.parametrize(("source", "target"), [("a", "b"), ("b", "a")])

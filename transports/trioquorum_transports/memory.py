@@ -244,6 +244,14 @@ class MemoryNetwork:
         for a, b in list(self._paths):
             self.heal(a, b)
 
+    def stall_links(self, a: str, b: str) -> None:
+        """Let every link there is between ``a`` and ``b`` take what is sent and never deliver it; new ones are well.
+
+        So are TCP's for some time after a long partition: each end waits before it tries again.
+        """
+        for wire in self._between(a, b):
+            wire.stall()
+
     def break_links(self, a: str, b: str) -> None:
         """End every link between ``a`` and ``b`` for both ends at once; what is in flight is lost."""
         for wire in self._between(a, b):

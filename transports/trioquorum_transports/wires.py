@@ -53,6 +53,7 @@ class Pipe:
         self.ended = ""  # why nothing more will arrive
         self.sender = trio.lowlevel.ParkingLot()
         self.receiver = trio.lowlevel.ParkingLot()
+        self.stalled = False
         self._path = path
         self._last_words = "closed by the other end"
         self._flight: deque[tuple[float, bytes | None]] = deque()  # when due, and the frame; None closes
@@ -91,7 +92,7 @@ class Pipe:
 
     def settle(self) -> float:
         """Let arrive what is due; returns when the next frame is due, ``inf`` when nothing comes by itself."""
-        if self._path.cut:
+        if self._path.cut or self.stalled:
             return math.inf
         now = trio.current_time()
         while self._flight:
@@ -148,6 +149,11 @@ class Wire:
         """Let arrive what is due, both ways."""
         self.there.settle()
         self.back.settle()
+
+    def stall(self) -> None:
+        """Let nothing more arrive, in either direction, closes included."""
+        self.settle()
+        self.there.stalled = self.back.stalled = True
 
     def wake(self) -> None:
         """Let everyone who waits on the link look again."""

@@ -17,6 +17,7 @@ from trioquorum.zab.ballots import (
     Observe,
     ReportLooking,
     Send,
+    SendAgain,
     SendAll,
     Settle,
     Vote,
@@ -147,6 +148,9 @@ class Elections:
                 case SendAll(sids, note):
                     for sid in sids:
                         self._mesh.send(sid, note)
+                case SendAgain(sids, note):
+                    for sid in sids:
+                        self._mesh.send_again(sid, note)
                 case ConnectAll():
                     self._mesh.connect_all()
                 case Wait(ms):

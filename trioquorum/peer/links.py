@@ -30,7 +30,7 @@ from trioquorum.wire.election import (
     encode_hello,
     encode_notification,
 )
-from trioquorum.zab.mesh import Verdict, judge_incoming, keeps_dialled
+from trioquorum.zab.mesh import Verdict, is_dead, judge_incoming, keeps_dialled
 from trioquorum.zab.reconfig import SID_MAX
 
 KIND: Final = "election"
@@ -113,6 +113,16 @@ class ElectionMesh:
         """Queue ``note`` for ``sid`` in place of what still waits; dials if there is no link. Who is gone gets none."""
         peer = self._peers.get(sid)
         if peer is not None:
+            peer.put(encode_notification(note))
+
+    def send_again(self, sid: int, note: Notification) -> None:
+        """``send`` to a peer that should have been heard by now; a link that has proved dead gives way to a new one."""
+        peer = self._peers.get(sid)
+        if peer is not None:
+            if peer.scope is not None and is_dead(peer.silent_resends, link_is_young=peer.link_is_young):
+                peer.end_link(f"nothing came back, though we sent again {peer.silent_resends} times")
+                peer.call()
+            peer.silent_resends += 1
             peer.put(encode_notification(note))
 
     def connect_all(self) -> None:
@@ -332,6 +342,7 @@ class ElectionMesh:
     async def _receive(self, peer: MeshPeer, link: Link) -> None:
         while True:
             frame = await link.receive()
+            peer.silent_resends = 0
             try:
                 note = decode_notification(frame)
             except PeerProtocolError as error:

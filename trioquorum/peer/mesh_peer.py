@@ -26,6 +26,7 @@ class MeshPeer:
         self.changed = trio.lowlevel.ParkingLot()
         self.scope: trio.CancelScope | None = None  # of its link
         self.up_since = 0.0
+        self.silent_resends = 0  # over its link since anything came
         self.end_reason = ""
 
     @property
@@ -53,6 +54,7 @@ class MeshPeer:
         """There is a link, which ``scope`` ends; what was said last is said again."""
         self.scope = scope
         self.up_since = trio.current_time()
+        self.silent_resends = 0
         self.call_now = False
         if self.waiting is None:
             self.waiting = self.last

@@ -49,6 +49,13 @@ class SendAll(msgspec.Struct, frozen=True):
     note: Notification
 
 
+class SendAgain(msgspec.Struct, frozen=True):
+    """Send once more to each of ``sids``: nothing decided the round so far. Who stays silent may have a dead link."""
+
+    sids: tuple[int, ...]
+    note: Notification
+
+
 class ConnectAll(msgspec.Struct, frozen=True):
     """Nothing gets through to anybody: dial every peer without a link now."""
 
@@ -97,4 +104,6 @@ class Observe(msgspec.Struct, frozen=True):
     event: Event
 
 
-Effect = Send | SendAll | ConnectAll | Wait | Settle | Done | ReportLooking | ConfigHeard | AskOracle | Observe
+Effect = (
+    Send | SendAll | SendAgain | ConnectAll | Wait | Settle | Done | ReportLooking | ConfigHeard | AskOracle | Observe
+)

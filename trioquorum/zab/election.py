@@ -28,6 +28,7 @@ from trioquorum.zab.ballots import (
     Observe,
     ReportLooking,
     Send,
+    SendAgain,
     SendAll,
     Settle,
     Vote,
@@ -132,7 +133,7 @@ class Election:
             return []
         self._wait_ms = min(2 * self._wait_ms, self._resend_ms_max)
         self._lone_leader = None
-        again: Effect = SendAll(self._others, self._note()) if queue_idle else ConnectAll()
+        again: Effect = SendAgain(self._others, self._note()) if queue_idle else ConnectAll()
         return [again, Wait(self._wait_ms), *self._ask_oracle()]
 
     def oracle_says(self, *, lead: bool) -> list[Effect]:

@@ -1,11 +1,22 @@
-"""Which of the election links between two peers survives (quorum-protocol §3.3).
+"""Which of the election links between two peers survives (quorum-protocol §3.3), and when one is dead.
 
 Of each pair of peers the link that the one with the higher id dialled is kept. A peer with the lower id dials too, but
 only to be called back: that is how the other one learns that it is there.
+
+A link can be dead although it is up at both ends: after a partition TCP waits about as long again before it tries what
+was lost, and takes whatever we send meanwhile. Only the silence of the other end tells.
 """
 
 from collections.abc import Container
 from enum import Enum
+from typing import Final
+
+SILENT_RESENDS_MAX: Final = 2
+"""So many times a vote is sent again over a link from which nothing comes; then another link is tried.
+
+A settled peer answers each one, a looking peer sends its own again. One whose pauses have grown longer than ours may be
+silent in good health: a new link costs little, makes both ends say their last word again, and as our own pauses
+double there are few of them."""
 
 
 class Verdict(Enum):
@@ -21,6 +32,11 @@ class Verdict(Enum):
 def keeps_dialled(my_id: int, sid: int) -> bool:
     """Whether a link that we dialled to ``sid`` stays; otherwise ``sid`` calls back."""
     return my_id > sid
+
+
+def is_dead(silent_resends: int, *, link_is_young: bool) -> bool:
+    """Whether a link gives way to a new one: ``silent_resends`` over it since anything came, or since it came up."""
+    return silent_resends >= SILENT_RESENDS_MAX and not link_is_young
 
 
 def judge_incoming(my_id: int, sid: int, known: Container[int], *, link_is_young: bool) -> Verdict:
