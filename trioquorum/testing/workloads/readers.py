@@ -36,12 +36,13 @@ class Readers(Workload):
     async def _step(self, client: Client) -> None:
         """A session of the ensemble stays away from peers without a leader, so who finds no other begins a new one."""
         await trio.lowlevel.checkpoint()
+        lost = False
         try:
             await self._read(client)
         except RequestFailed as failure:
-            if failure.code is Code.CONNECTIONLOSS:
-                await client.close()
-            raise
+            lost = failure.code is Code.CONNECTIONLOSS
+        if lost:
+            await client.close()
 
     async def prepare(self, client: Client) -> None:
         """Make ``paths`` where that can be done; what is there already stays."""
