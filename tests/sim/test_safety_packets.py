@@ -5,7 +5,16 @@ from collections.abc import Callable
 import pytest
 
 from tests.sim.stage import EPOCH, FOLLOWER, LATE, LEADER, OBSERVER, START, Stage, payload
-from trioquorum.events import PhaseChanged, Proposed, RoundStarted, SessionExpired, StateChanged
+from trioquorum.events import (
+    Committed,
+    Elected,
+    PhaseChanged,
+    Proposed,
+    RoundStarted,
+    SessionExpired,
+    StateChanged,
+    SyncReceived,
+)
 from trioquorum.invariants import InvariantViolation
 from trioquorum.wire.quorum import PacketType as P
 
@@ -443,6 +452,23 @@ def _votes_with_more_than_its_log(stage: Stage) -> None:
 @breaks("a vote says what the disk holds")
 def _votes_with_an_epoch_not_written(stage: Stage) -> None:
     _votes(stage, OLD | 3, EPOCH)
+
+
+@breaks("a quorum elects")
+def _elected_by_itself(stage: Stage) -> None:
+    stage.tell(LEADER, Elected(leader=LEADER, round=1, voters=(LEADER, OBSERVER), duration_ms=1))
+
+
+@breaks("history first, then currentEpoch")
+def _epoch_taken_before_its_history(stage: Stage) -> None:
+    stage.tell(FOLLOWER, SyncReceived(mode="DIFF", zxid=OLD | 4, proposals=4))
+
+
+@breaks("a learner applies what is committed")
+def _applies_what_is_proposed(stage: Stage) -> None:
+    stage.join(FOLLOWER)
+    stage.propose(1)
+    stage.tell(FOLLOWER, Committed(zxid=START | 1))
 
 
 @breaks("only a leader lets sessions expire")

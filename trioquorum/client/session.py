@@ -47,6 +47,9 @@ class Observer(Protocol):
     def saw(self, core: Core, effect: Effect) -> None:
         """This came, or was found out; told before anybody else is. A late reply's request was given up before."""
 
+    def distrusted(self, error: PeerProtocolError) -> None:
+        """The server broke the protocol, so its connection is given up."""
+
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[TaskGroup]:
@@ -305,16 +308,21 @@ class Session:
         received = await stream.receive(RECEIVE_BYTES_MAX)
         self._heard_at = anyio.current_time()
         answered = False
-        for effect in self.core.feed(received):
-            if isinstance(effect, Request):
-                answered = True
-            elif answered:
-                # Who waits for the reply in front of this event resumes first. Trio runs a batch of woken tasks in
-                # no order: the second turn is behind all of them. Shielded, or the event would be lost.
-                await anyio.lowlevel.cancel_shielded_checkpoint()
-                await anyio.lowlevel.cancel_shielded_checkpoint()
-                answered = False
-            self._perform(effect)
+        try:
+            for effect in self.core.feed(received):
+                if isinstance(effect, Request):
+                    answered = True
+                elif answered:
+                    # Who waits for the reply in front of this event resumes first. Trio runs a batch of woken tasks in
+                    # no order: the second turn is behind all of them. Shielded, or the event would be lost.
+                    await anyio.lowlevel.cancel_shielded_checkpoint()
+                    await anyio.lowlevel.cancel_shielded_checkpoint()
+                    answered = False
+                self._perform(effect)
+        except PeerProtocolError as error:
+            if self._observer is not None:
+                self._observer.distrusted(error)
+            raise
 
     def _perform(self, effect: Effect) -> None:
         if self._observer is not None:

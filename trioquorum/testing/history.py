@@ -17,7 +17,7 @@ import trio
 
 from trioquorum.client import State
 from trioquorum.client.core import Core, Effect, Fired, Request, StateChanged
-from trioquorum.errors import Code
+from trioquorum.errors import Code, PeerProtocolError
 from trioquorum.invariants import invariant
 from trioquorum.wire.ops import EventType, Op
 
@@ -89,6 +89,7 @@ class SessionRecord:
     """All of one session, and the ``Observer`` that writes it down.
 
     ``calls`` are in the order of asking, ``seen`` in the order of arrival: each call at its end, events, states.
+    ``distrust`` says how servers broke the protocol.
     """
 
     def __init__(self, history: "History", client: str) -> None:
@@ -97,6 +98,7 @@ class SessionRecord:
         self.timeout_ms = 0
         self.calls: list[Call] = []
         self.seen: list[Call | Told | Turned] = []
+        self.distrust: list[str] = []
         self._history = history
         self._open: dict[int, Call] = {}
 
@@ -112,6 +114,10 @@ class SessionRecord:
         self._open[request.xid] = call
         self._history.calls += 1
         self.calls.append(call)
+
+    def distrusted(self, error: PeerProtocolError) -> None:
+        """A connection ends because of its server."""
+        self.distrust.append(str(error))
 
     def saw(self, core: Core, effect: Effect) -> None:
         """A call ends, a watch fires or the state changes."""

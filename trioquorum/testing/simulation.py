@@ -28,6 +28,7 @@ from trioquorum.testing.nemesis import Nemesis
 from trioquorum.testing.network import new_network
 from trioquorum.testing.oracle import RightOracle
 from trioquorum.testing.plan import Plan
+from trioquorum.testing.safety.sight import COUNTER_MASK
 from trioquorum.testing.settled import settled_tree
 from trioquorum.testing.sim_disk import DiskFaults, SimDisk
 from trioquorum.testing.strikes import STRIKES
@@ -41,6 +42,9 @@ SERVING_WITHIN_S: Final = 180.0
 
 ENDING_WITHIN_S: Final = 120.0
 """Virtual time in which every call of a client ends once it makes no new ones."""
+
+SILENT_S_MAX: Final = 60.0
+"""Virtual time in which a session ends whose client is gone: its timeout, and a tick or two."""
 
 CALM_S: Final = 5.0
 """How long clients go on when all is well again."""
@@ -230,6 +234,7 @@ class Run:
                     await end.wait()
             late = [workload.name for workload, end in zip(workloads, ended, strict=True) if not end.is_set()]
             invariant(not late, f"every call of a client ends within {ENDING_WITHIN_S:g} s", late=late)
+        await self._sessions_end(ensemble)
         self.phase = "checks"
         await self._check(ensemble, workloads)
 
@@ -244,6 +249,7 @@ class Run:
 
     async def _check(self, ensemble: MemoryEnsemble, workloads: list[Workload]) -> None:
         self.report.transactions = len(ensemble.safety.history)
+        self._check_counters(ensemble.safety.history)
         tree = await settled_tree(ensemble)
         truth = Truth(((zxid, decode_txn(self._archive[zxid])) for zxid in committed(ensemble.safety.history)), tree)
         trees.check_made(truth)
@@ -253,6 +259,23 @@ class Run:
         check_history(self.history, truth, clocks_differ_ms=self._nemesis.clocks_differ_ms)
         for workload in workloads:
             workload.check(truth)
+
+    def _check_counters(self, history: Sequence[int]) -> None:
+        """No epoch was used longer than it may be (ZOOKEEPER-1277)."""
+        limit = self.plan.limits.get("epoch_txns_max", COUNTER_MASK)
+        over = [hex(zxid) for zxid in history if zxid & COUNTER_MASK > limit]
+        invariant(not over, "an epoch ends before its counter does", limit=limit, zxids=over[:3])
+
+    async def _sessions_end(self, ensemble: MemoryEnsemble) -> None:
+        """Every client has said goodbye or is gone: in time none of their sessions is left."""
+
+        def left() -> list[int]:
+            return sorted({session for peer in ensemble.peers.values() for session in peer.database.tree.sessions})
+
+        try:
+            await ensemble.wait_until(lambda: not left(), within_s=SILENT_S_MAX)
+        except trio.TooSlowError as error:
+            raise InvariantViolation(f"a session that fell silent ends: sessions={left()} {error}") from None
 
     def _check_nothing_is_left(self) -> None:
         links, listeners = self.network.left()

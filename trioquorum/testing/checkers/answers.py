@@ -21,6 +21,7 @@ from trioquorum.wire.txn import (
     CreateTxn,
     DeleteTxn,
     ErrorTxn,
+    MultiTxn,
     SetAclTxn,
     SetDataTxn,
     Txn,
@@ -210,11 +211,28 @@ def _answered_as_done(call: Call, txn: Txn, model: Model) -> None:
             invariant(stat == there, "a write is told the Stat it made", **facts, path=path, told=stat, made=there)
 
 
+def _refused(asked: list[Part], txn: Txn) -> tuple[Part, int] | None:
+    """The part that made a request fail, and with which error; None where parts in front of it may be the reason."""
+    if isinstance(txn.record, ErrorTxn):
+        return (asked[0], txn.record.err) if len(asked) == 1 else None
+    if not isinstance(txn.record, MultiTxn):
+        return None
+    for at, part in enumerate(txn.record.txns or []):
+        code = ErrorTxn.decode(part.data or b"").err if part.type == Op.ERROR else Code.OK
+        if code != Code.OK and at < len(asked):
+            made = {other.path for other in asked[:at]}
+            around = made | {parent(path) for path in made}
+            own = asked[at].path
+            return None if own in around or parent(own) in made else (asked[at], code)
+    return None
+
+
 def _justify(call: Call, asked: list[Part], txn: Txn, model: Model) -> None:
-    """A refusal has its reason in the tree right in front of it; multis are taken at their word."""
-    if not isinstance(txn.record, ErrorTxn) or len(asked) != 1:
+    """A refusal has its reason in the tree right in front of it."""
+    refused = _refused(asked, txn)
+    if refused is None:
         return
-    part, code = asked[0], txn.record.err
+    part, code = refused
     node, above = model.nodes.get(part.path), model.nodes.get(parent(part.path))
     creates = part.op not in (Op.SET_DATA, Op.DELETE, Op.SET_ACL, Op.CHECK)
     match code:

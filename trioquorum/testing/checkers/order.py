@@ -18,8 +18,8 @@ def check(history: History) -> None:
     """All of it.
 
     Raises:
-        InvariantViolation: a write has a lower zxid than one that was done before it began, a read behind a sync is
-            older than that, a session went back, or its replies came out of order.
+        InvariantViolation: a server broke the protocol, a write has a lower zxid than one that was done before it
+            began, a read behind a sync is older than that, a session went back, or its replies came out of order.
     """
     for record in history.sessions:
         _check_session(record)
@@ -28,6 +28,7 @@ def check(history: History) -> None:
 
 
 def _check_session(record: SessionRecord) -> None:
+    invariant(not record.distrust, "servers keep to the protocol", client=record.client, broken=record.distrust[:3])
     zxid = xid = 0
     for call in record.seen:
         if not isinstance(call, Call) or call.zxid is None:

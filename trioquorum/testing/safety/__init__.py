@@ -23,7 +23,9 @@ a sync takes nothing back                                  P PrefixConsistency
 what was answered outlives every leader                    P ours (a)
 equal histories make equal trees                           P ours (e)
 trees are what their digests say                           P ours (e)
+a learner applies what is committed                        P Integrity, T 2
 **quorums** (terms.py)
+a quorum elects                                            §5.2.5
 a quorum promised to follow                                §7.1 rule A
 a quorum took over the history                             §7.2 rule N
 one epoch is promised once                                 §11.2.2, acceptedEpoch
@@ -44,6 +46,7 @@ observers are told what is committed                       §14
 **disks** (order.py, epochs.py)
 acceptedEpoch first, then LEADERINFO                       D, §7.1 rule E
 acceptedEpoch first, then ACKEPOCH                         D, §25 own traps
+history first, then currentEpoch                           D, T 22
 history and currentEpoch first, then the ACK of NEWLEADER  D, T 21, 22
 currentEpoch first, then NEWLEADER                         §7.1.8
 the log first, then ACK                                    D, §12

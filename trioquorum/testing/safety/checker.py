@@ -68,6 +68,8 @@ class Safety:
             self._epochs.event(peer, event)
             self._terms.event(peer, event)
             self._sessions.expired(peer, event, self._roles)
+            if isinstance(event, Committed | Established):
+                self._links.applied(peer, event.zxid)
             if isinstance(event, Established) and event.role == "leader":
                 logged = self._sight.logged(peer)
                 invariant(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from trioquorum.events import Established, Event, PeerStarted, PhaseChanged, RoundStarted, StateChanged
+from trioquorum.events import Established, Event, PeerStarted, PhaseChanged, RoundStarted, StateChanged, SyncReceived
 from trioquorum.invariants import invariant
 from trioquorum.testing.safety.sight import Sight
 
@@ -36,6 +36,8 @@ class EpochsOnDisk:
                 current <= accepted, "currentEpoch is an accepted one", peer=peer, found=current, accepted=accepted
             )
             self._seen[peer] = accepted, current
+        elif isinstance(event, SyncReceived):
+            self._check_history(peer, event.zxid)
         elif isinstance(event, RoundStarted) and event.leader == peer and event.zxid != UNTRUSTED:
             logged, current = self._sight.logged(peer), self._sight.current(peer)
             invariant(
@@ -49,6 +51,12 @@ class EpochsOnDisk:
                 epoch=event.peer_epoch,
                 current=current,
             )
+
+    def _check_history(self, peer: int, zxid: int) -> None:
+        """A learner has written currentEpoch: the history of that epoch's leader must be on disk (ZOOKEEPER-4643)."""
+        logged = self._sight.logged(peer)
+        holds = self._sight.holds(peer, zxid)
+        invariant(holds, "history first, then currentEpoch", peer=peer, zxid=zxid, logged=logged)
 
     def wiped(self, peer: int) -> None:
         """The disk of ``peer`` is a new one."""

@@ -97,6 +97,19 @@ class Links:
             if highest > talk.floor:
                 self._of(talk).commits(talk.leader, talk.epoch, highest)
 
+    def applied(self, peer: int, zxid: int) -> None:
+        """``peer`` has applied everything up to ``zxid``; a follower no more than its leader told it is committed."""
+        talk = self._following.get(peer)
+        if talk is not None and talk.learner_role == self._roles.of(peer).number:
+            invariant(
+                zxid <= max(talk.committed, talk.floor) or not zxid & COUNTER_MASK,
+                "a learner applies what is committed",
+                learner=peer,
+                leader=talk.leader,
+                applied=zxid,
+                committed=talk.committed,
+            )
+
     def _begin(self, learner: int, leader: int, packet: QuorumPacket, learner_sends: bool, fed: bool) -> Conversation:
         role = self._roles.of(learner)
         invariant(

@@ -66,6 +66,10 @@ class Sight:
         alone = watched.may_lead_alone and leader in peers and all(config.oracle_may_decide for config in configs)
         return alone or all(config.contains_quorum(peers) for config in configs)
 
+    def may_lead_alone(self, peer: int) -> bool:
+        """Whether ``peer`` has an oracle."""
+        return self._peers[peer].may_lead_alone
+
     def is_quorum_port(self, peer: int, port: int) -> bool:
         """Whether ``peer`` listens there for learners, by a configuration that it knows."""
         members = [config.members.get(peer) for config in self._peers[peer].configs]

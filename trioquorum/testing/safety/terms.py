@@ -2,7 +2,7 @@
 
 import msgspec
 
-from trioquorum.events import Established, Event, PhaseChanged, Proposed
+from trioquorum.events import Elected, Established, Event, PhaseChanged, Proposed
 from trioquorum.invariants import invariant
 from trioquorum.testing.safety.roles import LEADS, Roles
 from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
@@ -83,6 +83,9 @@ class Terms:
             case PhaseChanged(phase="synchronization" | "broadcast", epoch=epoch) if self._leads(peer):
                 leader = self._leaders.setdefault(epoch, peer)
                 invariant(leader == peer, "one leader per epoch", epoch=epoch, leader=leader, second=peer)
+                self.check_promised(epoch, peer)
+            case Elected(leader=leader, voters=voters):
+                self._check_elected(peer, leader, set(voters))
             case Established(role="leader", epoch=epoch):
                 self.check_promised(epoch, peer)
                 self.check_synced(epoch, peer)
@@ -92,6 +95,16 @@ class Terms:
                 self.proposed[epoch] = zxid
             case Proposed(first_zxid=first, last_zxid=last):
                 self._propose(peer, first, last)
+
+    def _check_elected(self, peer: int, leader: int, voters: set[int]) -> None:
+        """``peer`` counted these votes. An oracle may elect as well, and needs none."""
+        invariant(
+            self._sight.is_quorum(peer, voters) or self._sight.may_lead_alone(peer),
+            "a quorum elects",
+            peer=peer,
+            leader=leader,
+            voters=voters,
+        )
 
     def _leads(self, peer: int) -> bool:
         return self._roles.of(peer).state in LEADS

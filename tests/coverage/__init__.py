@@ -1,1 +1,0 @@
-"""What ``ops/coverage`` makes of its measurement."""

@@ -1,0 +1,20 @@
+"""Bugs of elections: votes that compare or count in another way, and voters that do not answer."""
+
+import pytest
+
+from tests.sim.mutants.mutant import mutant
+from trioquorum.storage.database import Database
+
+NEVER = ("a healed ensemble serves", "every call of a client ends", "a session that fell silent ends")
+
+
+@mutant(
+    "trap 12, ZOOKEEPER-2845",
+    "a vote says what the disk holds",
+    "a leader has applied",
+    kinds=("crash", "stop", "cut"),
+    seeds=8,
+)
+def vote_with_what_is_applied(patch: pytest.MonkeyPatch) -> None:
+    """The log may be ahead: what was proposed is on disk and not known to be committed."""
+    patch.setattr(Database, "fast_forward", lambda self: self._unapplied.clear())
