@@ -1,5 +1,6 @@
 """Where the simulator's workloads meet real peers: every client with an address and a chance of its own."""
 
+import errno
 import random
 from collections import defaultdict
 from contextlib import AbstractAsyncContextManager
@@ -48,6 +49,16 @@ class Stage:
         return number
 
 
+def shut_down(stream: trio.SocketStream) -> None:
+    """End a connection under the feet of the client that uses it, unless it is at its end already."""
+    if stream.socket.fileno() >= 0:
+        try:
+            stream.socket.shutdown(trio.socket.SHUT_RDWR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # what it is when the other end was killed
+                raise
+
+
 class RealScene:
     """One workload's place in a run, as ``trioquorum.testing.workloads`` expect it."""
 
@@ -82,8 +93,7 @@ class RealScene:
 
     def disconnect(self, name: str) -> None:
         for stream in self._stage.connections[name]:
-            if stream.socket.fileno() >= 0:
-                stream.socket.shutdown(trio.socket.SHUT_RDWR)
+            shut_down(stream)
 
     def isolate(self, name: str) -> None:
         self._stage.network.isolate(self._stage.number(name))
