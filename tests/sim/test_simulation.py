@@ -25,7 +25,11 @@ print(report.digest, report.steps, report.calls, report.failure)
 
 def simulated_by(python: str, seed: int, hash_seed: str) -> str:
     """What another interpreter says of a seed."""
-    env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    env = {
+        **os.environ,
+        "PYTHONHASHSEED": hash_seed,
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "transports"))),
+    }
     found = subprocess.run(
         [python, "-c", SAME, str(seed)], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
@@ -42,6 +46,16 @@ def test_a_seed_repeats_every_line_whatever_the_hash_seed(seed: int) -> None:
     assert report.steps > 1000
     assert simulated_by(sys.executable, seed, "1") == here
     assert simulated_by(sys.executable, seed, "2") == here
+
+
+OTHERS = list(filter(None, os.environ.get("TRIOQUORUM_PYTHONS", "").split(os.pathsep)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OTHERS, reason="TRIOQUORUM_PYTHONS names no other interpreters that have trioquorum installed")
+@pytest.mark.parametrize("python", OTHERS)
+def test_a_seed_repeats_every_line_on_other_pythons(python: str) -> None:
+    assert simulated_by(python, 4, "3") == simulated_by(sys.executable, 4, "4")
 
 
 def test_another_seed_is_another_run() -> None:
