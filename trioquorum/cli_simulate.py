@@ -59,14 +59,14 @@ def simulate(
     from trioquorum.testing.campaign import Choice, Summary
     from trioquorum.testing.plan import kinds_of
     from trioquorum.testing.simulation import simulate as run_plan
-    from trioquorum.testing.workloads import WORKLOADS
+    from trioquorum.testing.workloads import ALL_WORKLOADS
 
     try:
         choice = Choice(
             peers=peers,
             safety_s=None if minutes is None else minutes * 60,
             kinds=kinds_of(faults),
-            workloads=None if workloads is None else _names(workloads, WORKLOADS),
+            workloads=None if workloads is None else _names(workloads, ALL_WORKLOADS),
             keep=None if keep is None else _numbers(keep),
         )
         given = None if plan is None else _read_plan(plan)
@@ -153,6 +153,7 @@ def _describe(plan: "Plan") -> str:
         f"workloads {', '.join(plan.workloads)}",
         f"settings {plan.settings} limits {plan.limits}",
         f"groups {plan.groups or 'none'} observer masters {plan.masters or 'none'}",
+        f"joiners {plan.joiners if plan.stormy else 'none'}",
     ]
     for number, strike in enumerate(plan.strikes):
         draws = f"a={strike.a} b={strike.b} size={strike.size}"

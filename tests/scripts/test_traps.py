@@ -22,13 +22,13 @@ from tests.zab.test_sync_plan import stage as sync_stage
 from trioquorum.testing.seeded import run
 
 ELSEWHERE: dict[int, str] = {
-    3: "half-done reconfigurations: scripts/reconfig",
-    10: "the config node after SNAP: scripts/reconfig",
+    3: "half-done reconfigurations: scripts/reconfig/pending, reconfig/test_crashes",
+    10: "the config node after SNAP: reconfig/test_joining",
     20: "our peers speak one version of msgpack frames; a frame may get more fields: wire/test_election, test_quorum",
     29: "texts are UTF-8 by msgpack; SASL has tests of its own",
     30: "two peers and an oracle: scripts/election/oracle, sim/test_oracle",
     31: "names are resolved at every dial: transports/test_tcp",
-    35: "a designated leader that is somebody else: scripts/reconfig",
+    35: "a designated leader that is somebody else: scripts/reconfig/designated",
 }
 """Traps without a script here, and where they are looked after."""
 

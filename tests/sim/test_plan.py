@@ -39,6 +39,7 @@ def test_over_many_seeds_everything_is_drawn() -> None:
     assert sum("epoch_txns_max" in plan.limits for plan in plans) < len(plans) / 5
     assert any(not plan.strikes for plan in plans)
     assert {plan.workloads for plan in plans} >= {("a",), ("a", "b", "c")}
+    assert 0 < sum(plan.stormy for plan in plans) < len(plans) / 8
 
 
 def test_a_plan_survives_being_written_down() -> None:

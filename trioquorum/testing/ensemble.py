@@ -259,7 +259,7 @@ async def open_ensemble(
     what the peers draw their chance from. ``observer_masters`` are the voters that feed observers while they follow.
     ``groups`` makes the quorums hierarchical: each voter's group, in order. ``disk`` makes each peer's first disk,
     ``failed`` is asked about every peer that stops by itself. Behind all come ``joiners``: nobody lists them but they
-    themselves, and they are not started; see ``server_line``.
+    themselves, and they are not started; see ``server_line``. Beside ``groups`` they are observers, having none.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -268,7 +268,7 @@ async def open_ensemble(
     specs = tuple(_spec(peer, peers, groups, observer_masters) for peer in range(1, peers + observers + 1))
     listed = dict.fromkeys(specs, specs)
     for peer in range(len(specs) + 1, len(specs) + joiners + 1):
-        joiner = _spec(peer, peer, (), ())
+        joiner = _spec(peer, 0 if groups else peer, (), ())
         listed[joiner] = (*specs, joiner)
     configs = [_config(spec, known, settings or Settings(), limits or Limits()) for spec, known in listed.items()]
     ensemble: MemoryEnsemble | None = None

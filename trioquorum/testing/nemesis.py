@@ -75,7 +75,7 @@ class Nemesis:
 
     async def calm(self) -> None:
         """Take everything back, once ``run`` was cancelled: every peer runs, every link works, every disk is sound."""
-        ensemble, plan = self.ensemble, self.plan
+        plan = self.plan
         self.network.heal_all()
         for node in self._nodes():
             for other in self._nodes():
@@ -91,7 +91,7 @@ class Nemesis:
         self.tell("calm", "all faults end")
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for peer in ensemble.peers:
+            for peer in self.begun():
                 nursery.start_soon(self.revive, peer, 0.0)
 
     def failed(self, life: Life, error: Exception) -> bool:
@@ -121,7 +121,7 @@ class Nemesis:
 
     def peer(self, draw: float) -> int:
         """A peer; often the leader, where faults hurt most."""
-        ids = list(self.ensemble.peers)
+        ids = self.begun()
         leader = self.ensemble.leader()
         if leader is not None and draw < LEADER_SHARE:
             return leader
@@ -130,8 +130,12 @@ class Nemesis:
     def pair(self, strike: Strike) -> tuple[int, int] | None:
         """Two peers, the first like ``peer``; None if there is only one."""
         one = self.peer(strike.a)
-        others = [peer for peer in self.ensemble.peers if peer != one]
+        others = [peer for peer in self.begun() if peer != one]
         return (one, others[int(strike.b * len(others))]) if others else None
+
+    def begun(self) -> list[int]:
+        """Every peer that was ever started: what is not yet part of anything is left alone."""
+        return [peer.id for peer in self.ensemble.peers.values() if peer.begun]
 
     def node(self, peer: int) -> str:
         """A peer's name in the network."""
@@ -182,7 +186,7 @@ class Nemesis:
     async def revive(self, peer: int, after_s: float) -> None:
         """Start a peer that is down, unless somebody else does."""
         await trio.sleep(after_s)
-        if not self.ensemble.peers[peer].running:
+        if not self.ensemble.peers[peer].running and self.ensemble.peers[peer].begun:
             await self.ensemble.wait_down(peer)
         if not self.ensemble.peers[peer].running:
             self.disk_faults[peer].fail_rate = 0.0

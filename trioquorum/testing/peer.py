@@ -60,6 +60,11 @@ class MemoryPeer:
         return self._life is not None
 
     @property
+    def begun(self) -> bool:
+        """Whether it was ever started."""
+        return self._life is not None
+
+    @property
     def loaded(self) -> bool:
         """Whether there is a ``database``."""
         return self._database is not None

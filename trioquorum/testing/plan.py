@@ -33,6 +33,10 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 RARE: Final = 0.08
 """How many plans have each of what most do without."""
 
+STORM: Final = "storm"
+STORM_SHARE: Final = 0.06
+"""How many plans change the membership beside what else their clients do."""
+
 SAFETY_S: Final = (5.0, 25.0)
 """How long a run is under faults, unless it is said: drawn between these."""
 
@@ -57,7 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``disk_rates`` those of ``DiskFaults`` that power loss brings.
 
     ``groups`` gives each voter a group of a hierarchical quorum; empty for majorities. ``masters`` are the voters that
-    feed observers while they follow.
+    feed observers while they follow. ``joiners`` more peers exist where the membership changes.
     """
 
     seed: int
@@ -65,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     observers: int
     groups: tuple[int, ...]
     masters: tuple[int, ...]
+    joiners: int = 0
     safety_s: float
     pause_s: float
     delay_s: float
@@ -74,6 +79,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     limits: dict[str, int]
     workloads: tuple[str, ...]
     strikes: tuple[Strike, ...]
+
+    @property
+    def stormy(self) -> bool:
+        """Whether the membership changes."""
+        return STORM in self.workloads
 
     def keeping(self, strikes: Collection[int], workloads: Sequence[str]) -> "Plan":
         """The same run with only these strikes (by number) and workloads."""
@@ -105,9 +115,10 @@ def draw(
     safety_s: float | None = None,
     kinds: Sequence[str] = KINDS,
 ) -> Plan:
-    """The plan of ``seed``. What is given is not drawn; ``workloads`` are those to choose from."""
+    """The plan of ``seed``. What is given is not drawn; ``workloads`` are to choose from, a storm comes on top."""
     rng = random.Random(f"plan/{seed}")
     rare = random.Random(f"rare/{seed}")
+    storm = random.Random(f"storm/{seed}")
     drawn_peers = rng.choices((1, 2, 3, 4, 5), (1, 1, 12, 2, 6))[0]
     drawn_safety_s = rng.uniform(*SAFETY_S)
     voters = peers or drawn_peers
@@ -120,12 +131,15 @@ def draw(
     settings = _settings(rng) | _rare_settings(rare) | _oracle(rare, voters) | _read_only(rare, chosen)
     if voters + observers == 1:
         settings.pop("leader_serves", None)  # Then nobody would.
+    if storm.random() < STORM_SHARE:
+        chosen.append(STORM)
     return Plan(
         seed=seed,
         peers=voters,
         observers=observers,
         groups=_groups(rng, voters) if grouped else (),
         masters=_masters(rare, voters) if observers else (),
+        joiners=storm.choice((1, 2, 3)),
         safety_s=round(length_s, 3),
         pause_s=rng.choices((0.1, 0.3, 1.0, 3.0), (1, 3, 4, 4))[0],
         delay_s=rng.choice((0.0, 0.0005, 0.005, 0.03)),

@@ -8,8 +8,9 @@ the servers committed, the peers' trees and disks against each other, and nothin
 import gc
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ from trioquorum.invariants import InvariantViolation, invariant
 from trioquorum.limits import Limits
 from trioquorum.testing import seeded
 from trioquorum.testing.checkers import check_history, trees
-from trioquorum.testing.ensemble import MemoryEnsemble, open_ensemble
+from trioquorum.testing.ensemble import MemoryEnsemble, open_ensemble, server_line
 from trioquorum.testing.history import History
 from trioquorum.testing.nemesis import Nemesis
 from trioquorum.testing.network import new_network
@@ -34,7 +35,7 @@ from trioquorum.testing.sim_disk import DiskFaults, SimDisk
 from trioquorum.testing.strikes import STRIKES
 from trioquorum.testing.trace import Tell, Trace
 from trioquorum.testing.truth import Truth
-from trioquorum.testing.workloads import WORKLOADS, Workload
+from trioquorum.testing.workloads import ALL_WORKLOADS, Workload, storm
 from trioquorum.wire.txn import decode_txn
 
 SERVING_WITHIN_S: Final = 180.0
@@ -93,12 +94,13 @@ def simulate(plan: Plan, *, tell: Tell | None = None, hashed: bool = False) -> R
 
 
 class SimScene:
-    """What a workload is given of the run; see ``workloads.scene.Scene``."""
+    """What a workload is given of the run; see ``workloads.scene.Scene`` and ``workloads.storm.StormScene``."""
 
     def __init__(self, name: str, run: "Run", ensemble: MemoryEnsemble) -> None:
         self.rng = random.Random(f"workload/{run.plan.seed}/{name}")
         self.history = run.history
         self.pause_s = run.plan.pause_s
+        self.everybody = tuple(ensemble.peers)
         self._run = run
         self._ensemble = ensemble
 
@@ -138,6 +140,38 @@ class SimScene:
         for peer in self._ensemble.peers.values():
             self._run.network.heal(f"client-{name}", peer.node)
 
+    # Membership
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """Every peer that was ever started."""
+        return tuple(self._run.nemesis.begun())
+
+    @property
+    def calm(self) -> bool:
+        """Whether all faults are over."""
+        return self._run.calm
+
+    def leader(self) -> int | None:
+        """Who leads the newest epoch."""
+        return self._ensemble.leader()
+
+    def line(self, peer: int, role: storm.Role | None = None, ports: Mapping[str, int] = MappingProxyType({})) -> str:
+        """The server line of ``peer``."""
+        me = self._ensemble.peers[peer].config.me
+        assert me is not None
+        return server_line(peer, role or me.role, ports)
+
+    async def start(self, peer: int) -> None:
+        """Start a peer that is down."""
+        await self._run.nemesis.revive(peer, 0.0)
+
+    async def stop(self, peer: int) -> None:
+        """Stop a peer that runs."""
+        await trio.lowlevel.checkpoint()
+        if self._ensemble.peers[peer].running and peer not in self._run.nemesis.frozen:
+            await self._ensemble.stop(peer)
+
 
 class Run:
     """One run and its report."""
@@ -147,12 +181,15 @@ class Run:
         self.trace = trace
         self.report = Report(plan=plan)
         self.phase = "start"
+        self.calm = False
         self.over = False
         self.history: History
-        peers = range(1, plan.peers + plan.observers + 1)
+        self._members = range(1, plan.peers + plan.observers + 1)
+        self._joiners = plan.joiners if plan.stormy else 0
+        peers = range(1, len(self._members) + self._joiners + 1)
         self._faults = {peer: msgspec.convert(plan.disk_rates, DiskFaults) for peer in peers}
         self.network = new_network()
-        self._nemesis = Nemesis(plan, self._faults, self.report.counts, self._disk, self.network, STRIKES)
+        self.nemesis = Nemesis(plan, self._faults, self.report.counts, self._disk, self.network, STRIKES)
         self._archive: dict[int, bytes] = {}
 
     async def main(self) -> None:
@@ -175,28 +212,34 @@ class Run:
     @asynccontextmanager
     async def _ensemble(self) -> AsyncIterator[MemoryEnsemble]:
         plan = self.plan
+        told = dict(plan.settings)
+        if plan.stormy:
+            # Of two voters that are others tomorrow an oracle knows nothing.
+            told = {name: value for name, value in told.items() if name != "oracle_path"} | dict(storm.SETTINGS)
+        settings = msgspec.convert(told, Settings)
         async with open_ensemble(
             self.network,
             peers=plan.peers,
             observers=plan.observers,
             observer_masters=plan.masters,
             groups=plan.groups,
-            settings=msgspec.convert(plan.settings, Settings),
+            joiners=self._joiners,
+            settings=settings,
             limits=msgspec.convert(plan.limits, Limits),
             seed=plan.seed,
             disk=self._disk,
-            failed=self._nemesis.failed,
+            failed=self.nemesis.failed,
             start=False,
         ) as ensemble:
             ensemble.subscribe(self._heard)
-            if "oracle_path" in plan.settings:
-                RightOracle(ensemble.peers[1], ensemble.peers[2], self._nemesis.frozen)
+            if settings.oracle_path:
+                RightOracle(ensemble.peers[1], ensemble.peers[2], self.nemesis.frozen)
             nodes = [peer.node for peer in ensemble.peers.values()]
             for a in nodes:
                 for b in nodes:
                     if a < b:
                         self.network.delay(a, b, plan.delay_s)
-            await ensemble.start()
+            await ensemble.start(*self._members)
             yield ensemble
 
     def _disk(self, peer: int) -> SimDisk:
@@ -207,8 +250,8 @@ class Run:
 
     def join(self, node: str) -> None:
         """A client's node takes part."""
-        if node not in self._nemesis.client_nodes:
-            self._nemesis.client_nodes.append(node)
+        if node not in self.nemesis.client_nodes:
+            self.nemesis.client_nodes.append(node)
 
     def _heard(self, peer: int, event: Event) -> None:
         self.trace.add(trio.current_time(), peer, event)
@@ -216,14 +259,14 @@ class Run:
             self.report.elections += 1
 
     async def _live(self, ensemble: MemoryEnsemble) -> None:
-        workloads = [WORKLOADS[name](SimScene(name, self, ensemble)) for name in self.plan.workloads]
+        workloads = [ALL_WORKLOADS[name](SimScene(name, self, ensemble)) for name in self.plan.workloads]
         ended = [trio.Event() for _ in workloads]
         self.phase = "safety"
         async with trio.open_nursery() as nursery:
             for workload, end in zip(workloads, ended, strict=True):
                 nursery.start_soon(_work, workload, end, name=f"workload {workload.name}")
             with trio.move_on_after(self.plan.safety_s):
-                await self._nemesis.run(ensemble)
+                await self.nemesis.run(ensemble)
             self.phase = "liveness"
             await self._heal(ensemble)
             await trio.sleep(CALM_S)
@@ -234,18 +277,26 @@ class Run:
                     await end.wait()
             late = [workload.name for workload, end in zip(workloads, ended, strict=True) if not end.is_set()]
             invariant(not late, f"every call of a client ends within {ENDING_WITHIN_S:g} s", late=late)
+        if self.plan.stormy:
+            # The last change may have had an election behind it.
+            await trio.sleep(CALM_S)
+            await self._serving(ensemble)
         await self._sessions_end(ensemble)
         self.phase = "checks"
         await self._check(ensemble, workloads)
 
     async def _heal(self, ensemble: MemoryEnsemble) -> None:
         began = trio.current_time()
-        await self._nemesis.calm()
+        await self.nemesis.calm()
+        self.calm = True
+        await self._serving(ensemble)
+        self.report.healed_s = trio.current_time() - began
+
+    async def _serving(self, ensemble: MemoryEnsemble) -> None:
         try:
             await ensemble.wait_serving(within_s=SERVING_WITHIN_S)
         except trio.TooSlowError as error:
             raise InvariantViolation(f"a healed ensemble serves: {error}") from None
-        self.report.healed_s = trio.current_time() - began
 
     async def _check(self, ensemble: MemoryEnsemble, workloads: list[Workload]) -> None:
         self.report.transactions = len(ensemble.safety.history)
@@ -256,7 +307,7 @@ class Run:
         self.report.counts["read-only replies"] = sum(
             call.read_only and not call.unknown for call in self.history.all_calls()
         )
-        check_history(self.history, truth, clocks_differ_ms=self._nemesis.clocks_differ_ms)
+        check_history(self.history, truth, clocks_differ_ms=self.nemesis.clocks_differ_ms)
         for workload in workloads:
             workload.check(truth)
 

@@ -29,6 +29,11 @@ a quorum elects                                            §5.2.5
 a quorum promised to follow                                §7.1 rule A
 a quorum took over the history                             §7.2 rule N
 one epoch is promised once                                 §11.2.2, acceptedEpoch
+**memberships** (memberships.py)
+one version, one membership                                §19.1
+a membership never goes back                               §19.6
+quorums of both, then a new membership                     §19.3, §19.7
+each membership follows the one in force                   §19.3
 **packets** (links.py)
 packets come in their phase                                P stateInconsistent
 every packet has a branch that handles it                  P messageIllegal

@@ -11,6 +11,7 @@ from trioquorum.testing.safety.answers import Replies
 from trioquorum.testing.safety.epochs import EpochsOnDisk
 from trioquorum.testing.safety.history import History
 from trioquorum.testing.safety.links import Links
+from trioquorum.testing.safety.memberships import Memberships
 from trioquorum.testing.safety.order import Order
 from trioquorum.testing.safety.roles import Roles
 from trioquorum.testing.safety.sessions import Sessions
@@ -35,7 +36,8 @@ class Safety:
         sight = self._sight = Sight(peers or {})
         self._terms = Terms(sight, self._roles)
         self._epochs = EpochsOnDisk(sight)
-        self._links = Links(self._roles, Order(sight, self._terms, self._past.history))
+        self._memberships = Memberships(sight, self._terms, self._roles)
+        self._links = Links(self._roles, Order(sight, self._terms, self._memberships, self._past.history))
         self._sessions = Sessions()
         self._replies: dict[int, Replies] = {}
         self._answered = 0
@@ -67,6 +69,7 @@ class Safety:
             self._roles.event(peer, db, event)
             self._epochs.event(peer, event)
             self._terms.event(peer, event)
+            self._memberships.event(peer, event)
             self._sessions.expired(peer, event, self._roles)
             if isinstance(event, Committed | Established):
                 self._links.applied(peer, event.zxid)
@@ -102,7 +105,7 @@ class Safety:
         self, dialler: int | None, listener: int, port: int, link: int, frame: bytes, *, dialler_sends: bool
     ) -> None:
         fed = port == OBSERVER_MASTER_PORT
-        if port == QUORUM_PORT or fed or (port not in USUAL_PORTS and self._sight.is_quorum_port(listener, port)):
+        if port == QUORUM_PORT or fed or (port not in USUAL_PORTS and self._is_quorum_link(listener, port, link)):
             if dialler is not None and not self._sight.strangers & {dialler, listener}:
                 self._links.frame(link, dialler, listener, frame, learner_sends=dialler_sends, fed=fed)
         elif port == CLIENT_PORT:
@@ -113,6 +116,10 @@ class Safety:
                 replies.asked(frame)
             else:
                 self.answered(replies.told(frame))
+
+    def _is_quorum_link(self, listener: int, port: int, link: int) -> bool:
+        """Whether learners come there; a link stands while its listener moves elsewhere."""
+        return self._links.knows(link) or self._sight.is_quorum_port(listener, port)
 
     def answered(self, zxid: int) -> None:
         """A client was told of transaction ``zxid``: from now on nobody may lead without it."""
@@ -127,6 +134,7 @@ class Safety:
         self._past.wiped(peer)
         self._epochs.wiped(peer)
         self._terms.wiped(peer)
+        self._memberships.wiped(peer)
 
     def _delivered(self, zxid: int, payload: bytes) -> None:
         self._sessions.committed(zxid, payload)

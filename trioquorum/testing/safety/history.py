@@ -6,6 +6,7 @@ from collections.abc import Callable
 from trioquorum.events import Committed, DigestMismatch, Established, Event, PeerStarted, SyncReceived
 from trioquorum.invariants import invariant
 from trioquorum.storage.database import Database
+from trioquorum.testing.safety.sight import COUNTER_MASK
 from trioquorum.zab.learner import follows
 
 
@@ -27,6 +28,7 @@ class History:
         self._reached: dict[int, int] = {}
         self._followed: set[tuple[int, int]] = set()  # (follower, epoch)
         self._behind_gaps: set[int] = set()  # nobody told yet what is right in front of these
+        self._untold: set[int] = set()  # where snapshots ended that were sent before anybody told of it
 
     def reached(self, peer: int) -> int:
         """The last committed transaction that ``peer`` has delivered, 0 without one."""
@@ -62,6 +64,8 @@ class History:
                 invariant(zxid >= reached, "a sync takes nothing back", peer=peer, mode=mode, to=zxid, had=reached)
                 if mode == "SNAP":
                     self._reached[peer] = zxid
+                    if zxid & COUNTER_MASK and zxid not in self._payloads:
+                        self._untold.add(zxid)
             case PeerStarted(last_zxid=zxid):
                 # A learner may apply what a quorum holds before its own log does, and lose it in a crash.
                 self._reached[peer] = min(zxid, self._reached.get(peer, 0))
@@ -74,7 +78,7 @@ class History:
         self._compare(peer, db)
         self.leaders[epoch] = peer
         self._newest = epoch
-        if self.history:
+        if self.history and not self._lacks(peer):
             # The digest of a tree whose history lacks anything, or has more, is another one.
             expected = self._digests.get(self.history[-1])
             invariant(
@@ -96,17 +100,27 @@ class History:
             previous = reached = zxid
         self._reached[peer] = reached
         at = bisect_right(self.history, reached)
-        if at:
+        if at and not self._lacks(peer):
             zxid, digest = self.history[at - 1], db.tree.digest
             expected = self._digests.setdefault(zxid, digest)
             invariant(expected == digest, "equal histories make equal trees", peer=peer, zxid=zxid)
+
+    def _lacks(self, peer: int) -> bool:
+        """Whether ``peer`` took over something at the end of its history that nobody told of: then digests say nothing.
+
+        The leader who sent it may have ended before it was established.
+        """
+        reached = self._reached.get(peer, 0)
+        at = bisect_right(self.history, reached)
+        last = self.history[at - 1] if at else 0
+        return any(last < zxid <= reached for zxid in self._untold)
 
     def _place(self, peer: int, zxid: int, payload: bytes, previous: int | None) -> None:
         history = self.history
         at = bisect_left(history, zxid)
         if at == len(history) or (history[at] > zxid and history[at] in self._behind_gaps):
             invariant(
-                at < len(history) or zxid >> 32 >= self._newest,
+                at < len(history) or zxid >> 32 >= self._newest or any(zxid <= end for end in self._untold),
                 "a leader has delivered all of earlier epochs",
                 peer=peer,
                 zxid=zxid,
@@ -115,6 +129,7 @@ class History:
             history.insert(at, zxid)
             self._payloads[zxid] = hash(payload)
             self._behind_gaps.add(zxid)
+            self._untold.discard(zxid)
             self._delivered(zxid, payload)
         same = history[at] == zxid and self._payloads[zxid] == hash(payload)
         invariant(same, "all commit the same", peer=peer, zxid=zxid, committed=history[at])

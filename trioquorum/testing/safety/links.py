@@ -73,6 +73,10 @@ class Links:
         self._following: dict[int, Conversation] = {}
         self._fingerprints: dict[int, int] = {}
 
+    def knows(self, link: int) -> bool:
+        """Whether a learner introduced itself on this link."""
+        return link in self._links
+
     def frame(self, link: int, learner: int, leader: int, frame: bytes, *, learner_sends: bool, fed: bool) -> None:
         """A frame leaves on ``link``; ``fed``: to the port of an observer master."""
         talk = self._links.get(link)

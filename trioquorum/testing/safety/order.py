@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from trioquorum.invariants import invariant
+from trioquorum.testing.safety.memberships import Memberships
 from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
 from trioquorum.testing.safety.terms import Terms
 
@@ -11,9 +12,10 @@ from trioquorum.testing.safety.terms import Terms
 class Order:
     """Asked when the packet leaves; ``history`` is what was committed by then."""
 
-    def __init__(self, sight: Sight, terms: Terms, history: Sequence[int]) -> None:
+    def __init__(self, sight: Sight, terms: Terms, memberships: Memberships, history: Sequence[int]) -> None:
         self.sight = sight
         self.terms = terms
+        self._memberships = memberships
         self._history = history
         self._durable = -1  # up to here a quorum held everything when it was committed
 
@@ -60,14 +62,17 @@ class Order:
         """COMMIT or INFORM. What a new leader hands on of its history is committed by NEWLEADER's quorum later."""
         if zxid <= self._durable or not self.terms.of(epoch, leader).established:
             return
-        holders = self.sight.holders(zxid)
-        invariant(
-            self.sight.is_quorum(leader, holders),
-            "a quorum's disks first, then COMMIT",
-            leader=leader,
-            zxid=zxid,
-            on_disk_of=sorted(holders),
-        )
+        for last in self._memberships.steps(self._durable, zxid):
+            holders = self.sight.holders(last)
+            deciding = self._memberships.deciding(leader, last)
+            invariant(
+                self.sight.is_quorum(leader, holders, deciding),
+                "a quorum's disks first, then COMMIT",
+                leader=leader,
+                zxid=last,
+                on_disk_of=sorted(holders),
+                deciding=deciding,
+            )
         self._durable = zxid
 
     # The learner

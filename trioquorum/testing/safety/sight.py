@@ -58,10 +58,13 @@ class Sight:
         """currentEpoch on the disk of ``peer``, −1 without one."""
         return _or_none_yet(self._peers[peer].disk.epoch(CURRENT))
 
-    def is_quorum(self, leader: int, peers: set[int], *, committed_only: bool = False) -> bool:
-        """Whether ``peers`` decide in every configuration that ``leader`` knows to be in force."""
+    def configs(self, peer: int) -> Sequence[QuorumConfig]:
+        """The committed configuration of ``peer`` and, while one is proposed, that one behind it."""
+        return self._peers[peer].configs
+
+    def is_quorum(self, leader: int, peers: set[int], configs: Sequence[QuorumConfig]) -> bool:
+        """Whether ``peers`` decide in every one of ``configs``, by the word of the oracle of ``leader`` if need be."""
         watched = self._peers[leader]
-        configs = watched.configs[:1] if committed_only else watched.configs
         peers = peers | self.strangers
         alone = watched.may_lead_alone and leader in peers and all(config.oracle_may_decide for config in configs)
         return alone or all(config.contains_quorum(peers) for config in configs)

@@ -1,18 +1,25 @@
 """Who may lead: promises, quorums, one leader per epoch."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from trioquorum.events import Elected, Established, Event, PhaseChanged, Proposed
 from trioquorum.invariants import invariant
 from trioquorum.testing.safety.roles import LEADS, Roles
 from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
+from trioquorum.zab.quorum import QuorumConfig
 
 
 class Term(msgspec.Struct):
-    """One leader's time in one epoch: who promised to follow, who took over its history, what it proposed last."""
+    """One leader's time in one epoch: who promised to follow, who took over its history, what it proposed last.
+
+    ``configs`` are those in force when a quorum had promised: a pending one may be committed with the term's begin.
+    """
 
     promised: set[int]
     synced: set[int]
+    configs: Sequence[QuorumConfig] = ()
     proposed: int = -1
     established: bool = False
 
@@ -56,10 +63,11 @@ class Terms:
         self.of(epoch, leader).synced.add(learner)
 
     def check_promised(self, epoch: int, leader: int) -> None:
-        """A quorum promised to follow nobody older than ``leader``."""
-        promised = self.of(epoch, leader).promised
+        """A quorum promised to follow nobody older than ``leader``; once it is established others may be members."""
+        term = self.of(epoch, leader)
+        promised = term.promised
         invariant(
-            self._sight.is_quorum(leader, promised, committed_only=True),
+            term.established or self._sight.is_quorum(leader, promised, self._configs(term, leader)[:1]),
             "a quorum promised to follow",
             epoch=epoch,
             leader=leader,
@@ -67,15 +75,19 @@ class Terms:
         )
 
     def check_synced(self, epoch: int, leader: int) -> None:
-        """A quorum took over the history of ``leader``."""
-        synced = self.of(epoch, leader).synced
+        """A quorum took over the history of ``leader``; once it is established others may be members."""
+        term = self.of(epoch, leader)
+        synced = term.synced
         invariant(
-            self._sight.is_quorum(leader, synced),
+            term.established or self._sight.is_quorum(leader, synced, self._configs(term, leader)),
             "a quorum took over the history",
             epoch=epoch,
             leader=leader,
             synced=synced,
         )
+
+    def _configs(self, term: Term, leader: int) -> Sequence[QuorumConfig]:
+        return term.configs or self._sight.configs(leader)
 
     def event(self, peer: int, event: Event) -> None:
         """Look at an event of ``peer``."""
@@ -83,6 +95,8 @@ class Terms:
             case PhaseChanged(phase="synchronization" | "broadcast", epoch=epoch) if self._leads(peer):
                 leader = self._leaders.setdefault(epoch, peer)
                 invariant(leader == peer, "one leader per epoch", epoch=epoch, leader=leader, second=peer)
+                if event.phase == "synchronization":
+                    self.of(epoch, peer).configs = self._sight.configs(peer)
                 self.check_promised(epoch, peer)
             case Elected(leader=leader, voters=voters):
                 self._check_elected(peer, leader, set(voters))
@@ -97,9 +111,14 @@ class Terms:
                 self._propose(peer, first, last)
 
     def _check_elected(self, peer: int, leader: int, voters: set[int]) -> None:
-        """``peer`` counted these votes. An oracle may elect as well, and needs none."""
+        """``peer`` counted these votes. An oracle may elect as well, and needs none.
+
+        Who leads needs a pending configuration's votes too; who joins one that leads goes by what is committed alone.
+        """
+        configs = self._sight.configs(peer)
         invariant(
-            self._sight.is_quorum(peer, voters) or self._sight.may_lead_alone(peer),
+            self._sight.is_quorum(peer, voters, configs if peer == leader else configs[:1])
+            or self._sight.may_lead_alone(peer),
             "a quorum elects",
             peer=peer,
             leader=leader,

@@ -83,7 +83,9 @@ async def _damage(nemesis: Nemesis, strike: Strike, hit: Callable[[SimDisk], obj
 
 def _is_spare(nemesis: Nemesis, peer: int) -> bool:
     ensemble = nemesis.ensemble
-    voters = [spec.id for spec in ensemble.peers[peer].config.peers if spec.role == "participant"]
+    # Whoever votes by what anybody takes for the membership, down or not.
+    known = [config for it in nemesis.begun() for config in ensemble.peers[it].configs]
+    voters = sorted({voter for config in known for voter in config.voters})
     if peer not in voters:
         return True
     mine, others = nemesis.disk(peer), [nemesis.disk(other) for other in voters if other != peer]

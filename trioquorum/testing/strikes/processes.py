@@ -12,6 +12,8 @@ from trioquorum.events import (
     Event,
     LearnerSyncing,
     LogTruncated,
+    MembershipChanged,
+    MembershipProposed,
     PeerStarted,
     PhaseChanged,
     Proposed,
@@ -34,8 +36,11 @@ CRASH_POINTS: Final[tuple[type[Event], ...]] = (
     Established,
     Proposed,
     Committed,
+    MembershipProposed,
+    MembershipChanged,
 )
-"""Events at which power is cut: at start-up, in elections, in every phase of a synchronisation, in broadcast."""
+"""Events at which power is cut: at start-up, in elections, in every phase of a synchronisation, in broadcast, and
+when a new membership is on disk and nobody has heard of it yet."""
 
 
 async def crash(nemesis: Nemesis, strike: Strike) -> None:
@@ -49,7 +54,7 @@ async def crash(nemesis: Nemesis, strike: Strike) -> None:
 async def crash_all(nemesis: Nemesis, strike: Strike) -> None:
     """Power off for every peer at once."""
     nemesis.begin(strike, "every peer")
-    peers = list(nemesis.ensemble.peers)
+    peers = nemesis.begun()
     for peer in peers:
         nemesis.power_off(peer)
     await trio.sleep(strike.lasts_s / 10)
