@@ -9,7 +9,7 @@ from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.learner import LearnerService
 from trioquorum.pipeline.service import Service
 from trioquorum.tree import reads
-from trioquorum.tree.watches import Watcher, WatchTable
+from trioquorum.tree.watches import Mode, Watcher, WatchTable
 from trioquorum.wire.client import REQUEST_HEADER, event_frame, reply
 from trioquorum.wire.ops import Op
 
@@ -92,3 +92,14 @@ def reply_before_the_commit(patch: pytest.MonkeyPatch) -> None:
             client.send(reply(xid, self.tree.last_zxid + 1, 0, node.stat))
 
     patch.setattr(Service, "request", request)
+
+
+@mutant("client-protocol §11", BEFORE, workloads=("watching",), seeds=2)
+def watch_on_a_missing_node_not_set(patch: pytest.MonkeyPatch) -> None:
+    real = WatchTable.add
+
+    def add(self: WatchTable, path: str, watcher: Watcher, mode: int = Mode.STANDARD) -> None:
+        if not path[-1].isdigit():
+            real(self, path, watcher, mode)
+
+    patch.setattr(WatchTable, "add", add)

@@ -202,3 +202,19 @@ def fuzzy_snapshot_named_by_its_end(patch: pytest.MonkeyPatch) -> None:
         return zxid
 
     patch.setattr(snapshots, "write_snapshot", write)
+
+
+@mutant(
+    "quorum-protocol §21", "epochs never decrease", PROMISE, HISTORY, "first, then", kinds=("failed_flush",), seeds=6
+)
+def failed_write_of_an_epoch_ignored(patch: pytest.MonkeyPatch) -> None:
+    for setter, field in (("set_accepted", "accepted"), ("set_current", "current")):
+        real = getattr(Epochs, setter)
+
+        async def careless(self: Epochs, epoch: int, real: Any = real, field: str = field) -> None:
+            try:
+                await real(self, epoch)
+            except DiskFailed:
+                setattr(self, field, epoch)
+
+        patch.setattr(Epochs, setter, careless)

@@ -1,9 +1,12 @@
 """Bugs of elections: votes that compare or count in another way, and voters that do not answer."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from tests.sim.mutants.mutant import mutant
 from trioquorum.storage.database import Database
+from trioquorum.zab.election import Election
 
 NEVER = ("a healed ensemble serves", "every call of a client ends", "a session that fell silent ends")
 
@@ -18,3 +21,11 @@ NEVER = ("a healed ensemble serves", "every call of a client ends", "a session t
 def vote_with_what_is_applied(patch: pytest.MonkeyPatch) -> None:
     """The log may be ahead: what was proposed is on disk and not known to be committed."""
     patch.setattr(Database, "fast_forward", lambda self: self._unapplied.clear())
+
+
+@mutant("quorum-protocol §5.2.5", "a quorum elects", kinds=("partition", "cut"), seeds=3)
+def elected_by_one_vote(patch: pytest.MonkeyPatch) -> None:
+    def any_will_do(self: Election, sids: Iterable[int]) -> bool:
+        return bool(list(sids))
+
+    patch.setattr(Election, "_has_all_quorums", any_will_do)

@@ -50,7 +50,15 @@ def new_leader_knows_no_sessions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LeaderService, "start", lambda self: None)
 
 
-@mutant("client-protocol §17.6", "", workloads=EPHEMERALS, safety_s=30.0, seeds=8)
+@mutant(
+    "client-protocol §17.6",
+    "a session ends once",
+    "nobody is served after the end",
+    "only sessions that live write",
+    workloads=EPHEMERALS,
+    safety_s=30.0,
+    seeds=8,
+)
 def session_that_ended_is_welcome(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LeaderService, "revalidate", lambda *_: True)
 
@@ -63,3 +71,8 @@ def ephemeral_outlives_its_session(patch: pytest.MonkeyPatch) -> None:
             tree.delete(path, header.zxid)
 
     patch.setattr(apply, "_close_session", close)
+
+
+@mutant("client-protocol §17.3", "a session that fell silent ends", workloads=EPHEMERALS, safety_s=20.0, seeds=3)
+def sessions_never_expire(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SessionTracker, "expired", lambda self, now_ms: [])

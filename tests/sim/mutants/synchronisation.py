@@ -3,11 +3,14 @@
 from typing import Any, Final
 
 import pytest
+import trio
 
 from tests.sim.mutants.mutant import mutant
 from trioquorum.errors import LinkClosed
 from trioquorum.peer.following import SnapshotFrames
 from trioquorum.peer.learner_handler import LearnerHandler
+from trioquorum.storage.database import Database
+from trioquorum.storage.log_writer import LogWriter
 from trioquorum.storage.snapshot import SnapshotParser
 from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets
 from trioquorum.zab.leader import Leader, Proposal
@@ -18,12 +21,15 @@ from trioquorum.zab.sync_plan import SyncPlan
 HISTORY: Final = "history and currentEpoch first, then the ACK of NEWLEADER"
 NEXT: Final = "a learner is sent the next proposal"
 AWAY: Final = ("crash", "stop")
+CUT_WRONG: Final = ("a learner applies what is committed", "history first, then currentEpoch", "equal histories")
 CUT_BACK: Final[Any] = {
-    "kinds": ("partition",),
-    "settings": {"tick_time_ms": 200, "sync_limit_ticks": 2, "init_limit_ticks": 5},
-    "seeds": 4,
+    "kinds": ("crash_all",),
+    "delay_s": 0.1,
+    "flush_s": 0.0005,
+    "limits": {"committed_log_txns_max": 500},
+    "seeds": 10,
 }
-"""What makes an old leader come back with proposals that nobody else has."""
+"""Power goes off while proposals are on the leader's disk alone, and on their way."""
 
 
 @mutant("quorum-protocol §9", NEXT, "NEWLEADER comes behind the history", "nobody skips a commit", kinds=AWAY, seeds=8)
@@ -89,7 +95,15 @@ def uncommitted_acknowledged_before_newleader(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Learner, "_step", step)
 
 
-@mutant("trap 24, ZOOKEEPER-4394", "", kinds=AWAY, seeds=6, flush_s=0.02)
+@mutant(
+    "trap 24, ZOOKEEPER-4394",
+    "the committed log has no hole",
+    "equal histories make equal trees",
+    "nobody skips",
+    kinds=AWAY,
+    seeds=6,
+    flush_s=0.02,
+)
 def commit_before_uptodate_lost(patch: pytest.MonkeyPatch) -> None:
     real = Learner._step
 
@@ -105,7 +119,8 @@ def commit_before_uptodate_lost(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(
     "trap 18, ZOOKEEPER-3642",
-    "",
+    "equal histories make equal trees",
+    "all peers hold the same",
     kinds=("crash", "narrow_link", "break_links"),
     seeds=8,
     limits={"committed_log_txns_max": 2, "snapshot_chunk_bytes": 256},
@@ -122,3 +137,30 @@ def part_of_a_snapshot_taken_over(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(SnapshotFrames, "__anext__", until_it_ends)
     patch.setattr(SnapshotParser, "finish", lambda self: None)
+
+
+@mutant("trap 19, ZOOKEEPER-3701", *CUT_WRONG, **CUT_BACK)
+def truncation_that_failed_ignored(patch: pytest.MonkeyPatch) -> None:
+    async def fail(self: Database, zxid: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    patch.setattr(Database, "truncate", fail)
+
+
+@mutant("quorum-protocol §22.2", *CUT_WRONG, **CUT_BACK)
+def truncation_in_memory_only(patch: pytest.MonkeyPatch) -> None:
+    async def keep(self: LogWriter, zxid: int) -> None:
+        await self.drained()
+        self.last_appended = self.last_flushed = zxid
+
+    patch.setattr(LogWriter, "truncate", keep)
+
+
+@mutant("quorum-protocol §9", *CUT_WRONG, **CUT_BACK)
+def truncation_of_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    real = Database.truncate
+
+    async def truncate(self: Database, zxid: int) -> None:
+        await real(self, zxid - 1)
+
+    patch.setattr(Database, "truncate", truncate)

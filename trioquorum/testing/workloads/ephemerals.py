@@ -14,6 +14,7 @@ from trioquorum.wire.ops import EventType
 CLIENTS: Final = 3
 TIMEOUT_MS: Final = 6_000
 SILENCE_S: Final = 3 * TIMEOUT_MS / 1000
+GOODBYE_RATE: Final = 0.3
 BASE: Final = "/ephemerals"
 
 
@@ -42,6 +43,8 @@ class Ephemerals(Workload):
             case 0:
                 self.scene.isolate(name)
                 await trio.sleep(self.rng.uniform(0, SILENCE_S))
+                if self.rng.random() < GOODBYE_RATE:
+                    await client.close()  # nobody hears it: the session must come to its end without
                 self.scene.rejoin(name)
             case 1:
                 await client.close()

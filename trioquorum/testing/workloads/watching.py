@@ -73,7 +73,7 @@ class Watching(Workload):
                 top = self.rng.choice((key, "/watching"))
                 await unless(client.remove_watch(top, recursive=True), Code.NOWATCHER)
             case _:
-                await client.exists(f"{key}/{self.rng.randrange(CHILDREN)}")
+                await client.exists(f"{key}/{self.rng.randrange(CHILDREN)}", watch=tell)
 
     def _told_much(self, event: WatchEvent) -> None:
         self.lasting[event.type] += 1
