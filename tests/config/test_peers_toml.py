@@ -9,6 +9,7 @@ from trioquorum import config
 from trioquorum.errors import ConfigError
 from trioquorum.peer.masters import Masters
 from trioquorum.transport import Address
+from trioquorum.zab.quorum import Member, QuorumConfig
 
 THREE = """
 [ensemble]
@@ -193,6 +194,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         config.load_peers_toml(binary, 1)
 
 
+def voters(*ids: int, host: str = "h") -> QuorumConfig:
+    return QuorumConfig([Member(sid, f"tcp://{host}:1{sid}", f"tcp://{host}:2{sid}") for sid in ids], 7)
+
+
 def test_observers_ask_the_masters_in_turn(tmp_path: Path) -> None:
     """In an order of their own, each once in a pass, beginning behind the one that was taken last."""
     text = "".join(
@@ -203,14 +208,33 @@ def test_observers_ask_the_masters_in_turn(tmp_path: Path) -> None:
     orders = set()
     for seed in range(20):
         masters = Masters(server, random.Random(seed))
-        order = [sid for sid, _ in masters.one_pass({1, 2, 3, 4, 5}, leader=0)]
+        order = [sid for sid, _ in masters.one_pass(voters(1, 2, 3, 4, 5), leader=0)]
         assert sorted(order) == [1, 2, 3, 4, 5]
         orders.add(tuple(order))
-        taken, address = next(masters.one_pass({1, 2, 3, 4, 5}, leader=0))
+        taken, address = next(masters.one_pass(voters(1, 2, 3, 4, 5), leader=0))
         assert (taken, address) == (order[0], Address("tcp", "h", 30 + taken))
-        assert [sid for sid, _ in masters.one_pass({1, 2, 3, 4, 5}, leader=0)] == [*order[1:], taken]
-        assert {sid for sid, _ in masters.one_pass({1, 2, 3}, leader=3)} == {1, 2}
+        assert [sid for sid, _ in masters.one_pass(voters(1, 2, 3, 4, 5), leader=0)] == [*order[1:], taken]
+        assert {sid for sid, _ in masters.one_pass(voters(1, 2, 3), leader=3)} == {1, 2}
     assert len(orders) > 10
-    assert masters.any_of({1}, leader=2)
-    assert not masters.any_of({1}, leader=1)
-    assert not Masters(load(tmp_path, THREE), random.Random(0)).any_of({1, 3}, leader=1)
+    assert masters.any_of(voters(1), leader=2)
+    assert not masters.any_of(voters(1), leader=1)
+    assert not Masters(load(tmp_path, THREE), random.Random(0)).any_of(voters(1, 3), leader=1)
+
+
+@pytest.mark.parametrize(("ports", "joined"), [((9, 9), ("new", 9)), ((9, 8), None), ((9, None), None)])
+def test_masters_are_looked_for_where_the_membership_has_them(
+    ports: tuple[int, int | None], joined: tuple[str, int] | None, tmp_path: Path
+) -> None:
+    """Who moved took its port along; who joined has the port that all have, if they have one."""
+    text = "".join(
+        f'[[peer]]\nid = {i}\nquorum = "tcp://h{i}:1{i}"\nelection = "tcp://h{i}:2{i}"\n'
+        + (f'observer_master = "tcp://h{i}:{port}"\n' if port is not None else "")
+        for i, port in enumerate(ports, 1)
+    )
+    masters = Masters(load(tmp_path, text), random.Random(1))
+    members = voters(1, 3, host="new")
+    found = dict(masters.one_pass(members, leader=0))
+    assert (found[1].host, found[1].port) == ("new", 9)
+    assert 2 not in found
+    assert (found[3].host, found[3].port) == joined if joined else 3 not in found
+    assert masters.any_of(members, leader=1) == (joined is not None)

@@ -99,7 +99,7 @@ class Following:
         # The leader may settle its election a little later than we did; only then it listens.
         patience_ms = 2 * config.election_settle_ms + config.learner_connect_tries * config.learner_connect_retry_ms
         give_up_at = trio.current_time() + min(limit_s, patience_ms / 1000)
-        fed = self._observer and peer.masters.any_of(peer.members.committed.voters, self._leader)
+        fed = self._observer and peer.masters.any_of(peer.members.committed, self._leader)
         # An observer that waits for one follower could be fed by another.
         try_s = min(limit_s, config.connect_timeout_ms / 1000) if fed else limit_s
         delay_s = DIAL_RETRY_FIRST_S
@@ -121,7 +121,7 @@ class Following:
         yield self._leader, address
 
     def _feeding(self) -> Iterator[tuple[int, Address]]:
-        return self._peer.masters.one_pass(self._peer.members.committed.voters, self._leader)
+        return self._peer.masters.one_pass(self._peer.members.committed, self._leader)
 
     async def _try(self, address: Address, limit_s: float) -> Link | None:
         """Dial once."""

@@ -321,7 +321,8 @@ class Run:
         """Every client has said goodbye or is gone: in time none of their sessions is left."""
 
         def left() -> list[int]:
-            return sorted({session for peer in ensemble.peers.values() for session in peer.database.tree.sessions})
+            peers = [ensemble.peers[peer] for peer in ensemble.running()]
+            return sorted({session for peer in peers if peer.loaded for session in peer.database.tree.sessions})
 
         try:
             await ensemble.wait_until(lambda: not left(), within_s=SILENT_S_MAX)
