@@ -33,6 +33,8 @@ def test_over_many_seeds_everything_is_drawn() -> None:
     assert {len(plan.masters) for plan in plans} >= {0, 1, 3}
     assert all(plan.observers for plan in plans if plan.masters)
     assert {plan.peers for plan in plans if "oracle_path" in plan.settings} == {2}
+    for plan in plans:
+        assert not plan.settings.get("read_only_enabled") or "partition" in {strike.kind for strike in plan.strikes}
     assert {plan.settings.get("read_only_enabled", False) for plan in plans} == {False, True}
     drawn = {name for plan in plans for name in (*plan.settings, *plan.limits)}
     assert drawn >= {"leader_serves", "force_snapshot_sync", "snapshot_syncs_max", "epoch_txns_max"}

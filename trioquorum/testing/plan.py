@@ -30,6 +30,8 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "process": PROCESS,
 }
 
+READ_ONLY: Final = "read_only_enabled"
+
 RARE: Final = 0.08
 """How many plans have each of what most do without."""
 
@@ -148,7 +150,7 @@ def draw(
         settings=settings,
         limits=_limits(rng) | _rare_limits(rare),
         workloads=tuple(chosen),
-        strikes=_strikes(rng, length_s, kinds),
+        strikes=_strikes(rng, length_s, kinds) + (_apart(rare, length_s, kinds) if settings.get(READ_ONLY) else ()),
     )
 
 
@@ -195,7 +197,14 @@ def _oracle(rng: random.Random, voters: int) -> dict[str, Setting]:
 def _read_only(rng: random.Random, workloads: Sequence[str]) -> dict[str, Setting]:
     """Where there are readers without a leader they are mostly served."""
     enabled = rng.random() < (0.8 if "readers" in workloads else RARE)
-    return {"read_only_enabled": True} if enabled else {}
+    return {READ_ONLY: True} if enabled else {}
+
+
+def _apart(rng: random.Random, length_s: float, kinds: Sequence[str]) -> tuple[Strike, ...]:
+    """Every peer alone, long enough for all of them to notice: else hardly anybody would do without a leader."""
+    at_s, lasts_s = rng.uniform(0.1, 0.6) * length_s, rng.uniform(6.0, 15.0)
+    apart = Strike(at_s=round(at_s, 3), kind="partition", lasts_s=round(lasts_s, 3), a=1.0, b=0.0, size=1.0)
+    return (apart,) if apart.kind in kinds else ()
 
 
 def _rare_limits(rng: random.Random) -> dict[str, int]:

@@ -98,6 +98,9 @@ class History:
         for zxid, payload in reversed(new):
             self._place(peer, zxid, payload, previous)
             previous = reached = zxid
+        if not reached and db.tree.last_zxid in self._payloads:
+            # Its disk was damaged, but a snapshot of this transaction is left.
+            reached = db.tree.last_zxid
         self._reached[peer] = reached
         at = bisect_right(self.history, reached)
         if at and not self._lacks(peer):

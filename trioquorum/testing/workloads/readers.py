@@ -1,22 +1,20 @@
 """Readers that take old data over none: they read from peers without a leader, until they find one with a leader."""
 
-from functools import partial
 from typing import ClassVar, Final
 
 import trio
 
 from trioquorum.client import Client, State
-from trioquorum.errors import Code
+from trioquorum.errors import Code, RequestFailed
 from trioquorum.invariants import invariant
 from trioquorum.testing.history import Turned
 from trioquorum.testing.truth import Truth
 from trioquorum.testing.workloads.base import Workload, unless
 
 READERS: Final = 3
+TIMEOUT_MS: Final = 4_000
 READER: Final = "reader-"
 KEYS: Final = ("/readers/a", "/readers/b")
-WRITES_OF: Final = 5
-"""One step of so many is a write, to be refused where there is no leader."""
 
 
 class Readers(Workload):
@@ -29,8 +27,22 @@ class Readers(Workload):
         """Some that read, and one that writes what they read."""
         async with trio.open_nursery() as nursery:
             for number in range(READERS):
-                nursery.start_soon(partial(self.work, f"{READER}{number}", self._read, read_only=True))
+                nursery.start_soon(self._reader, f"{READER}{number}")
             nursery.start_soon(self.work, "readers-writer", self._write)
+
+    async def _reader(self, name: str) -> None:
+        await self.work(name, self._step, session_timeout_ms=TIMEOUT_MS, read_only=True)
+
+    async def _step(self, client: Client) -> None:
+        """A session of the ensemble stays away from peers without a leader, so who finds no other begins a new one."""
+        await trio.lowlevel.checkpoint()
+        lost = False
+        try:
+            await self._read(client)
+        except RequestFailed as failure:
+            lost = failure.code is Code.CONNECTIONLOSS
+        if lost:
+            await client.close()
 
     async def prepare(self, client: Client) -> None:
         """Make ``paths`` where that can be done; what is there already stays."""
@@ -41,9 +53,11 @@ class Readers(Workload):
     async def _read(self, client: Client) -> None:
         await trio.lowlevel.checkpoint()
         key = self.rng.choice(KEYS)
-        match self.rng.randrange(4 * WRITES_OF):
+        match self.rng.randrange(20):
             case n if n < 4:
                 await self._write(client)
+            case 4 | 5 if client.state is State.CONNECTED:
+                await client.close()
             case n if n < 10:
                 await client.exists(f"{key}/child")
             case n if n < 14:
