@@ -122,6 +122,13 @@ class Stage:
         frm, to = map(int, command.words[0].split(">"))
         self.world.hear(to, frm, self.note(command.words[1], command.options))
 
+    def do_late(self, command: Command) -> None:
+        """late 1: both timers ring, though the peer called them off"""
+        for sid in numbers(command.words[0]):
+            assert sid not in self.world.timers
+            machine = self.world.machines[sid]
+            assert machine.silence(queue_idle=True) == machine.settle_over() == []
+
     def do_silence(self, command: Command) -> None:
         for sid in numbers(command.words[0]):
             assert isinstance(self.world.timers[sid], Wait)

@@ -30,8 +30,8 @@ def packet(text: str) -> QuorumPacket:
 
     ``PROPOSAL:1.5/members+1+2`` proposes a configuration, ``COMMITANDACTIVATE:1.5/2`` commits it with 2 as the leader,
     ``INFORMANDACTIVATE:1.5/2/members+1+2`` does both, ``NEWLEADER:2.0/1.5/members+1+2`` carries the one of 1.5,
-    ``UPTODATE:0/1.5`` says that it is committed. ``REVALIDATE:session/yes``; a number instead of a name is any other
-    type.
+    ``UPTODATE:0/1.5`` says that it is committed, ``UPTODATE:0/cut`` is half of that. ``PROPOSAL:1.5/1.6/members+1+2``
+    proposes a version that is not its own. ``REVALIDATE:session/yes``; a number instead of a name is any other type.
     """
     name, _, rest = text.partition(":")
     number, _, extra = rest.partition("/")
@@ -50,10 +50,10 @@ def config_data(kind: int, zxid: int, extra: str) -> bytes | None:
     """The data of a packet that is about a configuration."""
     first, _, rest = extra.partition("/")
     listed = rest or first
-    version = zx(first) if kind == PacketType.NEWLEADER else zxid
+    version = zx(first) if rest and kind not in ACTIVATES else zxid
     proposed = config(*map(int, listed.split("+")[1:]), version=version) if "members" in listed else None
     if kind == PacketType.UPTODATE:
-        return zx(first).to_bytes(8)
+        return b"\0" * 4 if first == "cut" else zx(first).to_bytes(8)
     if kind == PacketType.NEWLEADER:
         return proposed.text().encode() if proposed else None
     designated = int(first).to_bytes(8) if kind in ACTIVATES and first else b""

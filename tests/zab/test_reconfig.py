@@ -24,10 +24,13 @@ def ids(text: str) -> list[int]:
 
 
 def listed(text: str) -> QuorumConfig:
-    """``1,2,3o,4@9``: 3 observes, 4 has another quorum port."""
+    """``1,2,3o,4@9``: 3 observes, 4 has another quorum port. ``1/1,2/2``: each in a group of its own."""
     lines = []
     for word in text.split(","):
+        word, _, group = word.partition("/")
         sid, _, port = word.partition("@")
+        if group:
+            lines.append(f"group.{group}={sid}")
         lines.append(line(int(sid.rstrip("o")), "observer" if "o" in sid else "participant", int(port or 0)))
     return parse_config("\n".join(lines))
 
@@ -105,6 +108,18 @@ class Stage:
         request = ReconfigRequest(f"server.{sid}={text}", None, None, -1)
         found = next_config(request, 9, self.leader.config, self.leader.last_seen, ids(synced), voters_min=2)
         return f"voters {sorted(found.voters)}"
+
+    def asked(self, joining: str) -> str:
+        """A request to join, word for word, with ``~`` for the equals signs."""
+        request = ReconfigRequest(joining.replace("~", "="), None, None, -1)
+        found = next_config(request, 9, self.leader.config, self.leader.last_seen, [1, 2, 3], voters_min=2)
+        return f"voters {sorted(found.voters)}"
+
+    def read(self, *lines: str) -> str:
+        """A configuration as another peer wrote it, with ``~`` for the equals signs; ``N`` is the server line of N."""
+        texts = [line(int(word)) if word.isdigit() else word.replace("~", "=") for word in lines]
+        found = parse_config("\n".join(texts))
+        return f"voters {sorted(found.voters)}, version {found.version:#x}"
 
     def means(self, me: str, old: str, new: str, leader: str = "1", designated: str = "") -> str:
         """What an activation means for peer ``me``."""

@@ -85,6 +85,9 @@ STEPS: Final[Mapping[tuple[Phase, int], Phase]] = {
 
 KNOWN_TYPES: Final = frozenset(int(kind) for kind in PacketType)
 
+NO_SNAPSHOT: Final = -(1 << 63) - 1
+"""Below every zxid that a packet can carry."""
+
 
 def follows(zxid: int, last: int) -> bool:
     """Whether a transaction ``zxid`` may stand right behind ``last``: the next counter, or any of a later epoch."""
@@ -120,7 +123,7 @@ class Learner:
         self._current_epoch = current_epoch
         self._config_version = config_version
         self._last_queued = last_zxid
-        self._floor = -1
+        self._floor = NO_SNAPSHOT  # what a snapshot holds already
         self._pending: deque[tuple[int, bytes]] = deque()
         self._committed: list[bytes] = []
         self._last_committed = last_zxid
@@ -233,13 +236,13 @@ class Learner:
             effects.append(LoadSnapshot(zxid))
         self._last_queued = self._last_committed = zxid
 
-    def _queue(self, zxid: int, payload: bytes | None, effects: list[Effect]) -> bool:
-        """Remember a proposal; a gap would be a hole in the history that nobody notices later (ZOOKEEPER-4925).
+    def _queue(self, zxid: int, payload: bytes | None, effects: list[Effect]) -> None:
+        """Remember a proposal, unless a snapshot holds it already.
 
-        False if a snapshot holds it already.
+        A gap would be a hole in the history that nobody notices later (ZOOKEEPER-4925).
         """
         if zxid <= self._floor:
-            return False
+            return
         if not follows(zxid, self._last_queued):
             raise PeerProtocolError(f"proposal {zxid:#x} after {self._last_queued:#x}")
         if payload is None or payload_zxid(payload) != zxid:
@@ -248,7 +251,6 @@ class Learner:
             effects.append(SetLastSeen(_config_of(payload)))
         self._last_queued = zxid
         self._pending.append((zxid, payload))
-        return True
 
     def _commit(self, zxid: int, committed: list[bytes]) -> None:
         """Move every pending proposal up to ``zxid`` into ``committed``; ``zxid`` itself must be among them."""
@@ -294,7 +296,7 @@ class Learner:
         proposal for committed could give two configurations a leader each. ``data`` is the version that is committed;
         ZooKeeper's leaders say nothing.
         """
-        self._floor = -1
+        self._floor = NO_SNAPSHOT
         config = self._leaders_config
         if data and len(data) != _LONG.size:
             raise PeerProtocolError(f"UPTODATE with {len(data)} bytes")
@@ -328,18 +330,20 @@ class Learner:
         for packet in packets:
             kind = packet.type
             if kind == PacketType.PROPOSAL:
-                if not self._observer and self._queue(packet.zxid, packet.data, effects):
+                if not self._observer:
+                    self._queue(packet.zxid, packet.data, effects)
                     log.append(self._pending[-1][1])
             elif kind == PacketType.COMMIT:
                 if not self._observer:
                     self._commit(packet.zxid, commit)
             elif kind == PacketType.INFORM and self._observer:
-                if self._queue(packet.zxid, packet.data, effects):
-                    log.append(self._pending[-1][1])
+                self._queue(packet.zxid, packet.data, effects)
+                log.append(self._pending[-1][1])
                 self._commit(packet.zxid, commit)
             elif kind == (PacketType.INFORMANDACTIVATE if self._observer else PacketType.COMMITANDACTIVATE):
                 designated, payload = _activation(packet)
-                if self._observer and self._queue(packet.zxid, payload, effects):
+                if self._observer:
+                    self._queue(packet.zxid, payload, effects)
                     log.append(self._pending[-1][1])
                 self._commit(packet.zxid, commit)
                 payload = commit.pop()

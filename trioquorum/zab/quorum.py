@@ -40,21 +40,20 @@ class QuorumConfig:
             self.members[member.id] = member
         self.voters = frozenset(sid for sid, member in self.members.items() if member.role == "participant")
         self.observers = frozenset(self.members) - self.voters
-        self._group_weights: dict[int, int] = {}
-        ungrouped = [sid for sid in sorted(self.voters) if self.members[sid].group is None]
-        if 0 < len(ungrouped) < len(self.voters):
-            raise ConfigError(f"peer {ungrouped[0]} has no group, others have; give every participant one or none")
-        self.hierarchical = not ungrouped and bool(self.voters)
-        if self.hierarchical:
-            self._group_weights = self._weights_by_group(self.voters)
+        self._groups = {sid: group for sid in sorted(self.voters) if (group := self.members[sid].group) is not None}
+        ungrouped = self.voters - self._groups.keys()
+        if self._groups and ungrouped:
+            raise ConfigError(f"peer {min(ungrouped)} has no group, others have; give every participant one or none")
+        self.hierarchical = bool(self._groups)
+        self._group_weights = self._weights_by_group(self._groups)
 
     def _weights_by_group(self, voters: Iterable[int]) -> dict[int, int]:
-        """Weight of each group that has any among ``voters``."""
+        """Weight of each group that has any among ``voters``, who all have a group."""
         weights: dict[int, int] = {}
         for sid in voters:
-            member = self.members[sid]
-            if member.weight and member.group is not None:
-                weights[member.group] = weights.get(member.group, 0) + member.weight
+            group, weight = self._groups[sid], self.members[sid].weight
+            if weight:
+                weights[group] = weights.get(group, 0) + weight
         return weights
 
     def contains_quorum(self, sids: Iterable[int]) -> bool:
@@ -88,11 +87,9 @@ class QuorumConfig:
         """
         lines = [_server_line(member) for member in self.members.values()]
         if self.hierarchical:
-            groups: dict[int, list[int]] = {}
+            groups: dict[int, list[int]] = {group: [] for group in sorted(self._groups.values())}
             for sid in sorted(self.voters):
-                group = self.members[sid].group
-                if group is not None:
-                    groups.setdefault(group, []).append(sid)
+                groups[self._groups[sid]].append(sid)
             lines += [f"group.{group}={':'.join(map(str, sids))}" for group, sids in sorted(groups.items())]
             lines += [f"weight.{sid}={self.members[sid].weight}" for sid in sorted(self.voters)]
         return "\n".join([*lines, f"version={self.version:x}"])

@@ -119,28 +119,21 @@ class _Queue:
             if zxid < peer_zxid:
                 before = zxid
                 continue
-            if self.plan is None and not self._place(zxid, before):
+            plan = self.plan = self.plan or self._placed(zxid, before)
+            if plan is None:
                 return
             if zxid > self.reached:
-                self._take(zxid, payload)
-        if self.plan is None and _starts_epoch(peer_zxid):
-            self._start("DIFF", self._target)
+                plan.proposals.append((zxid, payload))
+                plan.current = self.reached = zxid
 
-    def _place(self, zxid: int, before: int) -> bool:
-        """Start the plan at ``zxid``, the first record that is not below the learner's last; false if none fits."""
+    def _placed(self, zxid: int, before: int) -> SyncPlan | None:
+        """The plan's start at ``zxid``, the first record that is not below the learner's last; None if none fits."""
         if zxid == self._peer_zxid or _starts_epoch(self._peer_zxid):
-            self._start("DIFF", self._target)
-        elif zxid >> 32 == self._peer_zxid >> 32 and before != -1:
-            self._start("TRUNC", before)
-        else:
-            # What the learner has instead may be of an epoch that this history never saw.
-            return False
-        return True
+            return self._begun("DIFF", self._target)
+        if zxid >> 32 == self._peer_zxid >> 32 and before != -1:
+            return self._begun("TRUNC", before)
+        # What the learner has instead may be of an epoch that this history never saw.
+        return None
 
-    def _start(self, mode: Literal["DIFF", "TRUNC"], zxid: int) -> None:
-        self.plan = SyncPlan(mode=mode, zxid=zxid, current=self.reached)
-
-    def _take(self, zxid: int, payload: bytes) -> None:
-        if self.plan is not None:
-            self.plan.proposals.append((zxid, payload))
-            self.plan.current = self.reached = zxid
+    def _begun(self, mode: Literal["DIFF", "TRUNC"], zxid: int) -> SyncPlan:
+        return SyncPlan(mode=mode, zxid=zxid, current=self.reached)
