@@ -1,0 +1,1 @@
+"""What ``ops/coverage`` makes of its measurement."""
