@@ -52,7 +52,8 @@ class Unreachable:
 class Net:
     """A network and the meshes that run in it; ``events`` are those of one peer."""
 
-    def __init__(self, sids: Iterable[int], limits: Limits | None = None) -> None:
+    def __init__(self, sids: Iterable[int], limits: Limits | None = None, *, guests: bool = False) -> None:
+        self.guests = guests
         self.network = MemoryNetwork()
         self.sids = list(sids)
         self.limits = limits or Limits()
@@ -74,6 +75,7 @@ class Net:
             Events(self.events[sid].append),
             5000,
             random.Random(sid),
+            guests=self.guests,
         )
 
     async def start(self, nursery: trio.Nursery, *sids: int) -> None:

@@ -25,8 +25,10 @@ ELECTION_FRAME_BYTES_MAX = Limits().election_frame_bytes_max
 
 
 @asynccontextmanager
-async def running(*sids: int, limits: Limits | None = None, start: tuple[int, ...] | None = None) -> AsyncIterator[Net]:
-    net = Net(sids, limits)
+async def running(
+    *sids: int, limits: Limits | None = None, start: tuple[int, ...] | None = None, guests: bool = False
+) -> AsyncIterator[Net]:
+    net = Net(sids, limits, guests=guests)
     async with trio.open_nursery() as nursery:
         await net.start(nursery, *(sids if start is None else start))
         net.nursery = nursery
@@ -445,3 +447,35 @@ async def test_alone(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     net.meshes[1].connect_all()
     assert net.meshes[1].any_queue_idle()
     nursery.cancel_scope.cancel()
+
+
+async def test_a_guest_is_heard_while_its_link_lasts(autojump_clock: MockClock) -> None:
+    """One place for guests: it is taken until the link ends, whatever the members do meanwhile."""
+    async with running(1, 2, guests=True, limits=Limits(election_guests_max=1)) as net:
+        mesh = net.meshes[1]
+        first = await dial(net, "p7", 1, hello(7))
+        await first.send(encode_notification(note(7)))
+        assert await mesh.receive() == (7, note(7))
+        await assert_closed(await dial(net, "p8", 1, hello(8)))
+        mesh.set_members({1: address(1), 2: address(2)})
+        mesh.connect_all()
+        mesh.send(7, note(1))
+        assert await first.receive() == encode_notification(note(1))
+        await first.aclose()
+        second = await dial(net, "p8", 1, hello(8))
+        await second.send(encode_notification(note(8)))
+        assert await mesh.receive() == (8, note(8))
+        # Who is gone gets nothing.
+        mesh.send(7, note(1))
+        mesh.send_again(7, note(1))
+        assert net.linked(1) == {2, 8}
+        await second.aclose()
+
+
+@pytest.mark.parametrize(
+    ("sid", "of"), [(1, "memory://p9:1"), (256, "memory://p9:1"), (9, "memory://0.0.0.0:1"), (9, "nowhere")]
+)
+async def test_who_cannot_be_a_guest(sid: int, of: str, autojump_clock: MockClock) -> None:
+    async with running(1, guests=True) as net:
+        await assert_closed(await dial(net, "p9", 1, encode_hello(Hello(sid=sid, address=of))))
+        assert [event.reason.partition(":")[0] for event in net.seen(1, LinkRefused)] == [f"peer {sid}"]

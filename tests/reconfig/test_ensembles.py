@@ -244,6 +244,24 @@ async def test_a_blocked_port_is_tried_until_it_is_free(autojump_clock: MockCloc
             assert len(events_of(ensemble, PortBlocked)) == blocked
 
 
+async def test_a_leader_whose_new_port_is_blocked_lets_others_lead(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    async with open_ensemble(network, peers=3, settings=SETTINGS) as ensemble:
+        leader = await ensemble.wait_serving()
+        rest = [peer for peer in (1, 2, 3) if peer != leader]
+        transport = network.transport(f"peer{leader}")
+        blocker = await transport.listen(Address("memory", f"peer{leader}", 7777), frame_bytes_max=1 << 20)
+        async with operator(ensemble, *rest) as client:
+            await client.reconfig([server_line(leader, ports={"quorum": 7777})])
+            await wait_led(ensemble, *rest)
+            # It wins the next election, cannot lead, and gives way when it has tried for long enough.
+            await ensemble.crash(ensemble.leader() or 0)
+            await ensemble.wait_until(lambda: bool(events_of(ensemble, PortBlocked, leader)), within_s=300)
+            await blocker.aclose()
+            await ensemble.wait_serving(within_s=300)
+            await client.create("/a")
+
+
 async def test_a_peer_that_was_away_learns_the_configuration(autojump_clock: MockClock) -> None:
     """It knows only peers that are gone now and one that is still there; its own file still lists the old ones."""
     async with open_ensemble(MemoryNetwork(), peers=3, joiners=2, settings=SETTINGS) as ensemble:

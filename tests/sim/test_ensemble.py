@@ -461,3 +461,20 @@ async def test_a_stopped_ensemble_starts_with_all_it_had(autojump_clock: MockClo
         await ensemble.start()
         await ensemble.wait_serving()
         assert contents(await assert_all_equal(ensemble))["nodes"] == before["nodes"]
+
+
+@pytest.mark.parametrize("purges", [True, False])
+async def test_old_snapshots_are_removed_unless_they_are_to_stay(purges: bool, autojump_clock: MockClock) -> None:
+    kept = 2
+    limits = Limits(snap_count=4, snapshots_kept=kept)
+    async with open_ensemble(
+        MemoryNetwork(), peers=1, limits=limits, settings=Settings(purge_enabled=purges)
+    ) as ensemble:
+        await ensemble.wait_serving()
+        async with ensemble.client() as client:
+            for number in range(30):
+                await client.create(f"/{number}")
+                await trio.sleep(0.5)
+        await trio.sleep(2)
+        snapshots = [name for name in ensemble.peers[1].disk.files if name.startswith("snapshot.")]
+        assert len(snapshots) == kept if purges else len(snapshots) > kept

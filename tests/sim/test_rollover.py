@@ -105,6 +105,7 @@ async def test_a_server_on_its_own_goes_on_in_the_next_epoch(autojump_clock: Moc
             await server.wait_until(lambda: alone.established is not None)
             assert [it.event.epoch for it in events_of(server, Established)] == [5, 6, 6]
             await client.sync()
+            await trio.sleep(60)
             assert client.session == session
             assert await client.exists("/mine") is not None
             writers.check(alone.database.tree)

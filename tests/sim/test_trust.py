@@ -1,17 +1,21 @@
 """Voters whose data is gone, or whose promises cannot be written (quorum-protocol §21; upstream 25, 38, 48)."""
 
+from pathlib import Path
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from tests.sim.kit import assert_all_equal, events_of
-from trioquorum.config import Settings
-from trioquorum.errors import DiskFailed
+from trioquorum.config import ServerConfig, Settings
+from trioquorum.errors import DiskFailed, StorageError
 from trioquorum.events import DataUntrusted, Elected, Established, SyncReceived
 from trioquorum.storage.epochs import ACCEPTED, CURRENT
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.trust import MARKER
-from trioquorum.testing import open_ensemble
+from trioquorum.testing import MemoryEnsemble, MemoryPeer, open_ensemble
+from trioquorum.testing.peer import Life
+from trioquorum.transport import Address
 from trioquorum_transports.memory import MemoryNetwork
 
 CAREFUL = Settings(trust_empty_data=False)
@@ -92,3 +96,32 @@ async def test_a_peer_that_cannot_write_its_epoch_never_serves(
     assert events_of(ensemble, Established, victim) == []
     assert disk.files[file] == before[file]
     assert int(disk.files[CURRENT]) <= int(disk.files[ACCEPTED])
+
+
+async def test_a_server_on_its_own_does_not_take_nothing_for_its_data(autojump_clock: MockClock) -> None:
+    config = ServerConfig(
+        my_id=0,
+        peers=(),
+        client_addresses=(Address("memory", "peer0", 2181),),
+        data_dir=Path("memory"),
+        data_log_dir=Path("memory"),
+        trust_empty_data=False,
+    )
+    errors: list[Exception] = []
+
+    def failed(life: Life, error: Exception) -> bool:
+        errors.append(error)
+        life.peer.end()
+        return True
+
+    network = MemoryNetwork()
+    alone = MemoryPeer(config, MemoryDisk(), network, seed=0)
+    async with trio.open_nursery() as nursery:
+        server = MemoryEnsemble(network, [alone], nursery, failed)
+        await server.start()
+        await server.wait_down(0)
+    [error] = errors
+    while isinstance(error, ExceptionGroup):
+        [error] = error.exceptions
+    assert isinstance(error, StorageError)
+    assert "restore the data" in str(error)

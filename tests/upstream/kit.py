@@ -28,6 +28,7 @@ from trioquorum.wire.quorum import (
     encode_packets,
 )
 from trioquorum.zab.election import Election
+from trioquorum.zab.quorum import QuorumConfig
 
 FRAME_BYTES_MAX: Final = 16 << 20
 PATIENCE_S: Final = 30.0
@@ -43,7 +44,11 @@ class Raw:
         self._packets: deque[QuorumPacket] = deque()
 
     async def send(self, kind: PacketType, zxid: int = 0, data: bytes | None = None) -> None:
-        await self._link.send(encode_packets([QuorumPacket(kind, zxid, data)]))
+        await self.send_frame([QuorumPacket(kind, zxid, data)])
+
+    async def send_frame(self, packets: list[QuorumPacket]) -> None:
+        """These packets in one frame."""
+        await self._link.send(encode_packets(packets))
 
     async def send_snapshot(self, zxid: int, tree: DataTree) -> None:
         """SNAP as of ``zxid``, and the whole of ``tree``, which may be further by then."""
@@ -123,11 +128,11 @@ class RawLeader:
 
 @asynccontextmanager
 async def raw_leader(
-    ensemble: MemoryEnsemble, sid: int, *, zxid: int = 0, peer_epoch: int = 0
+    ensemble: MemoryEnsemble, sid: int, *, zxid: int = 0, peer_epoch: int = 0, version: int = 0
 ) -> AsyncIterator[RawLeader]:
-    """Peer ``sid``, elected by the peers that run, to whom it claims this history."""
+    """Peer ``sid``, elected by the peers that run, to whom it claims this history; ``version`` is of its membership."""
     config = ensemble.peers[sid].config
-    async with _elections(ensemble, config) as elections:
+    async with _elections(ensemble, config, version) as elections:
         transports = _transports(ensemble, sid)
         assert config.me is not None
         listener = await transports["memory"].listen(config.me.quorum, frame_bytes_max=FRAME_BYTES_MAX)
@@ -145,16 +150,21 @@ async def raw_voter(ensemble: MemoryEnsemble, sid: int) -> AsyncIterator[int]:
         yield vote.leader
 
 
-async def dial(ensemble: MemoryEnsemble, sid: int, leader: int) -> Raw:
-    """A link from the node of ``sid`` to the quorum port of ``leader``, which may open a moment later."""
+async def dial(ensemble: MemoryEnsemble, sid: int, leader: int, *, as_observer: bool = False) -> Raw:
+    """A link from the node of ``sid`` to the quorum port of ``leader``, which may open a moment later.
+
+    ``as_observer``: to its port for observers instead.
+    """
     spec = ensemble.peers[leader].config.me
     assert spec is not None
+    address = spec.observer_master if as_observer else spec.quorum
+    assert address is not None
     ensemble.safety.by_hand(sid)
     transport = _transports(ensemble, sid)["memory"]
     with trio.fail_after(PATIENCE_S):
         while True:
             try:
-                return Raw(await transport.connect(spec.quorum, frame_bytes_max=FRAME_BYTES_MAX))
+                return Raw(await transport.connect(address, frame_bytes_max=FRAME_BYTES_MAX))
             except LinkClosed:
                 await trio.sleep(0.01)
 
@@ -172,7 +182,7 @@ async def ack_epoch(raw: Raw, last_zxid: int, current_epoch: int) -> None:
 
 
 @asynccontextmanager
-async def _elections(ensemble: MemoryEnsemble, config: ServerConfig) -> AsyncIterator[Elections]:
+async def _elections(ensemble: MemoryEnsemble, config: ServerConfig, version: int = 0) -> AsyncIterator[Elections]:
     me = config.me
     assert me is not None
     ensemble.safety.by_hand(me.id)
@@ -180,7 +190,9 @@ async def _elections(ensemble: MemoryEnsemble, config: ServerConfig) -> AsyncIte
     mesh = ElectionMesh(
         me.id, others, me.election, _transports(ensemble, me.id), config.limits, Events(), 5000, Random(me.id)
     )
-    elections = Elections(Election(me.id, config.quorum_config()), mesh, Events())
+    elections = Elections(
+        Election(me.id, QuorumConfig(config.quorum_config().members.values(), version)), mesh, Events()
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(mesh.run)
         await nursery.start(elections.run)

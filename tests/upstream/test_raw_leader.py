@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -12,13 +13,16 @@ from tests.storage.kit import create
 from tests.storage.test_database import tree_of
 from tests.upstream.kit import Raw, RawLeader, raw_leader
 from tests.zab.kit import zx
+from trioquorum.config import Settings
 from trioquorum.events import Event, SnapshotTaken
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import MemoryEnsemble, MemoryPeer, open_ensemble
 from trioquorum.testing.checkers.trees import contents
 from trioquorum.testing.settled import on_disk
 from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.paths import CONFIG
 from trioquorum.wire.quorum import PacketType as P, decode_ack_epoch
+from trioquorum.zab.quorum import QuorumConfig
 from trioquorum_transports.memory import MemoryNetwork
 
 FOLLOWER, LEADER = 1, 2
@@ -262,3 +266,39 @@ async def test_a_power_cut_while_a_diff_is_taken_over(after_s: float, autojump_c
             assert nodes(await on_disk(peer.disk)) == set()
         if after_s == 0.65:
             assert acked
+
+
+async def test_a_newer_configuration_is_nothing_to_who_may_not_change_its_own(autojump_clock: MockClock) -> None:
+    """A vote comes with one; reconfiguration is disabled, so the peer goes on with what its file says."""
+    async with follower() as (ensemble, peer), raw_leader(ensemble, LEADER, zxid=1, version=zx("0.5")) as leader:
+        await leader.begin(1)
+        assert [config.version for config in peer.configs] == [0]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_what_newleader_carries_counts_when_it_is_committed(committed: bool, autojump_clock: MockClock) -> None:
+    """It makes this follower an observer: that ends its role before it serves; while it is proposed, it is shown only
+    after what is committed."""
+    enabled = Settings(reconfig_enabled=True)
+    async with open_ensemble(MemoryNetwork(), peers=2, settings=enabled, start=False) as ensemble:
+        await ensemble.start(FOLLOWER)
+        peer = ensemble.peers[FOLLOWER]
+        listed = peer.config.quorum_config().members
+        newer = QuorumConfig(
+            [listed[LEADER], msgspec.structs.replace(listed[FOLLOWER], role="observer")], version=zx("0.5")
+        )
+        async with raw_leader(ensemble, LEADER, zxid=1) as leader:
+            raw, _ = await leader.begin(1)
+            await raw.send(P.DIFF, 0)
+            await raw.send(P.NEWLEADER, zx("1.0"), newer.text().encode())
+            await raw.take(P.ACK, zx("1.0"))
+            await raw.send(P.UPTODATE, -1, (newer.version if committed else 0).to_bytes(8))
+            if committed:
+                await raw.hung_up()
+                assert [config.version for config in peer.configs] == [zx("0.5")]
+                assert peer.established is None
+            else:
+                await raw.take(P.ACK, zx("1.0"))
+                await ensemble.wait_until(lambda: peer.established is not None)
+                assert [config.version for config in peer.configs] == [0, zx("0.5")]
+                assert (peer.database.tree.nodes[CONFIG].data or b"").endswith(b"version=0")

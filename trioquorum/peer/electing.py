@@ -27,6 +27,10 @@ from trioquorum.zab.election import Election
 from trioquorum.zab.quorum import QuorumConfig
 
 
+def _unheeded(_: str) -> None:
+    """Nobody wants to know."""
+
+
 class Elections:
     """Every election of one peer, and its answers to looking peers between them.
 
@@ -43,7 +47,7 @@ class Elections:
         lets_lead_alone: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.on_looking: Callable[[int], None] | None = None
-        self.on_newer_config: Callable[[str], None] | None = None
+        self.on_newer_config: Callable[[str], None] = _unheeded
         self._election = election
         self._mesh = mesh
         self._events = events
@@ -167,7 +171,6 @@ class Elections:
                     if self.on_looking is not None:
                         self.on_looking(sid)
                 case ConfigHeard(_, _, text):
-                    if self.on_newer_config is not None:
-                        self.on_newer_config(text)
+                    self.on_newer_config(text)
                 case Observe(event):
                     self._events.emit(event)

@@ -101,8 +101,8 @@ class ElectionMesh:
 
     def _add(self, peer: MeshPeer) -> None:
         self._peers[peer.sid] = peer
-        if self._nursery is not None:
-            self._nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
+        assert self._nursery is not None
+        self._nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
 
     def _remove(self, peer: MeshPeer, reason: str) -> None:
         del self._peers[peer.sid]

@@ -33,9 +33,7 @@ class Members:
         self._written = config
         self._stored = stored
         self._events = events
-        self._mesh: ElectionMesh | None = None
-        self._elections: Elections | None = None
-        self._ports: ClientPorts | None = None
+        self._audience: tuple[ElectionMesh, Elections, ClientPorts] | None = None
         self._heard: QuorumConfig | None = None
         self._next_leader: int | None = None
         if stored.committed != config.quorum_config():
@@ -87,17 +85,17 @@ class Members:
 
     def attach(self, mesh: "ElectionMesh", elections: "Elections", ports: "ClientPorts") -> None:
         """Keep these up to date from now on."""
-        self._mesh, self._elections, self._ports = mesh, elections, ports
+        self._audience = mesh, elections, ports
         elections.on_newer_config = self._hear
         self._spread()
 
     def _spread(self) -> None:
-        if self._mesh is not None and self._elections is not None:
-            self._mesh.set_members(self.election_addresses())
-            self._mesh.set_my_address(self.my_election_address())
-            self._elections.set_configs(self.committed, self.last_seen)
-        if self._ports is not None:
-            self._ports.set_addresses(self.my_client_addresses())
+        assert self._audience is not None
+        mesh, elections, ports = self._audience
+        mesh.set_members(self.election_addresses())
+        mesh.set_my_address(self.my_election_address())
+        elections.set_configs(self.committed, self.last_seen)
+        ports.set_addresses(self.my_client_addresses())
 
     def show(self, tree: DataTree) -> None:
         """Write the committed configuration into the config node, unless a transaction or somebody before us has.
@@ -166,7 +164,7 @@ class Members:
 
     def _hear(self, text: str) -> None:
         """A peer's vote came with a newer configuration: look again, by that one (§5.1.2)."""
-        if not self._enabled or self._elections is None:
+        if not self._enabled:
             return
         try:
             config = parse_config(text)
@@ -174,7 +172,8 @@ class Members:
             return
         if config.version > max(self.committed.version, self._heard.version if self._heard else -1):
             self._heard = config
-            self._elections.restart()
+            assert self._audience is not None
+            self._audience[1].restart()
 
     async def adopt_heard(self) -> None:
         """Take over what was heard in the last round.

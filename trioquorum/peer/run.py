@@ -54,6 +54,10 @@ PAUSE_FIRST_S = 0.02
 PAUSE_LONGEST_S = 1.0
 
 
+def _unwatched(_: object) -> None:
+    """Nobody looks."""
+
+
 class Surroundings(msgspec.Struct, kw_only=True):
     """What a peer touches of the world; tests and the simulator pass their own.
 
@@ -66,8 +70,8 @@ class Surroundings(msgspec.Struct, kw_only=True):
     rng: random.Random = msgspec.field(default_factory=fresh_random)
     wall_ms: Callable[[], int] = wall_clock_ms
     disks: tuple[Disk, Disk] | None = None
-    on_members: Callable[[Members], object] | None = None
-    on_database: Callable[[Database], object] | None = None
+    on_members: Callable[[Members], object] = _unwatched
+    on_database: Callable[[Database], object] = _unwatched
     oracle: Ask | None = None
 
 
@@ -98,8 +102,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         snapshots, logs = around.disks or open_disks(config, stack)
         members = Members(config, await Membership.load(snapshots, config.quorum_config()), events)
-        if around.on_members is not None:
-            around.on_members(members)
+        around.on_members(members)
         ports = await stack.enter_async_context(
             bind_client_ports(members.my_client_addresses(), around.transports, answerer, config.limits, events)
         )
@@ -108,8 +111,7 @@ async def serve(
             snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms, trust=trust
         )
         epochs = await Epochs.load(snapshots, db.last_zxid)
-        if around.on_database is not None:
-            around.on_database(db)
+        around.on_database(db)
         peer = Peer(config, events, around, db, epochs, members, ports, stats)
         events.emit(
             PeerStarted(
@@ -304,11 +306,10 @@ class Peer:
     def established(self, epoch: int) -> None:
         """The role holds in ``epoch``: late joiners are told so (quorum-protocol §5.2.11)."""
         self._established = True
-        if self.config.peers:
-            self.members.show(self.db.tree)
+        self.members.show(self.db.tree)
         self._unserved.cancel(reason="a service takes over")
-        if self._elections is not None:
-            self._elections.set_peer_epoch(epoch)
+        assert self._elections is not None
+        self._elections.set_peer_epoch(epoch)
 
     def leading_votes(self) -> frozenset[int]:
         """Who elected this peer the leader it is now."""
