@@ -52,26 +52,27 @@ class Memberships:
         )
         self._known[peer] = committed
         if committed.version and committed.version not in self._before:
-            self._takes_effect(peer, old, committed)
+            # A leader that stops, or loses power, right after it noted what was decided tells of it at its next start.
+            decides = self._roles.of(peer).state in LEADS or isinstance(event, PeerStarted)
+            self._takes_effect(peer, old, committed, decides=decides)
 
-    def _takes_effect(self, peer: int, old: QuorumConfig | None, new: QuorumConfig) -> None:
+    def _takes_effect(self, peer: int, old: QuorumConfig | None, new: QuorumConfig, *, decides: bool) -> None:
         """``new`` is committed at ``peer``, and nowhere before."""
         version = new.version
         until = version
         if old is not None and not self._sight.strangers:
             newest = self._versions[-1] if self._versions else 0
             epoch = self._sight.current(peer)
-            leads = self._roles.of(peer).state in LEADS
-            if leads and self._terms.of(epoch, peer).established:
+            if decides and self._terms.of(epoch, peer).established:
                 held = self._sight.holders(version)
                 until = max(version, self._terms.proposed.get(epoch, 0))
             else:
                 # A new leader completes what was pending: whoever took over its history has that too.
-                held = self._terms.of(epoch, peer).synced if leads else set()
+                held = self._terms.of(epoch, peer).synced if decides else set()
                 until = max(version, epoch << 32)
             facts = {"peer": peer, "version": version, "old": old, "new": new, "held_by": sorted(held)}
             invariant(
-                leads and self._sight.is_quorum(peer, held, (old, new)),
+                decides and self._sight.is_quorum(peer, held, (old, new)),
                 "quorums of both, then a new membership",
                 **facts,
             )
