@@ -118,7 +118,8 @@ class Members:
             DiskFailed: that could not be noted.
         """
         known = self.last_seen.version
-        await self._stored.propose(config)
+        with trio.CancelScope(shield=True):  # What is noted, everybody must hear of.
+            await self._stored.propose(config)
         self._proposed(known)
 
     async def take(self, config: QuorumConfig) -> None:
@@ -128,7 +129,8 @@ class Members:
             DiskFailed: that could not be noted.
         """
         known = self.last_seen.version
-        await self._stored.take(config)
+        with trio.CancelScope(shield=True):
+            await self._stored.take(config)
         self._proposed(known)
 
     def _proposed(self, known: int) -> None:
@@ -147,7 +149,11 @@ class Members:
         """
         old = self.committed
         await trio.lowlevel.checkpoint()
-        if not self._enabled or not await self._stored.activate(config):
+        if not self._enabled:
+            return False
+        with trio.CancelScope(shield=True):
+            newer = await self._stored.activate(config)
+        if not newer:
             return False
         self._events.emit(_told(MembershipChanged, config))
         self._spread()
