@@ -111,14 +111,16 @@ class Terms:
                 self._propose(peer, first, last)
 
     def _check_elected(self, peer: int, leader: int, voters: set[int]) -> None:
-        """``peer`` counted these votes. An oracle may elect as well, and needs none.
+        """``peer`` counted these votes. An oracle may elect as well, and needs none; one of two voters comes back to the
+        other though nobody follows that one (§5.2.7c).
 
         Who leads needs a pending configuration's votes too; who joins one that leads goes by what is committed alone.
         """
         configs = self._sight.configs(peer)
         invariant(
             self._sight.is_quorum(peer, voters, configs if peer == leader else configs[:1])
-            or self._sight.may_lead_alone(peer),
+            or self._sight.may_lead_alone(peer)
+            or (peer != leader and all(config.oracle_may_decide for config in configs)),
             "a quorum elects",
             peer=peer,
             leader=leader,
