@@ -184,6 +184,8 @@ class MemoryEnsemble:
         if peer.running:
             peer.note(event)
             self.safety.check(peer.id, peer.database if peer.loaded else None, event)
+        else:
+            self.safety.last_steps(peer.id, event)
         self.tell(peer.id, event)
         self._changed.unpark_all()
 

@@ -64,6 +64,19 @@ class Safety:
             self.broken = self.broken or violation
             raise
 
+    def last_steps(self, peer: int, event: Event) -> None:
+        """Look at an event of ``peer`` while it is being stopped: a membership that it decides there counts.
+
+        Raises:
+            InvariantViolation: a rule is broken.
+        """
+        if self._peers is not None:
+            try:
+                self._memberships.event(peer, event)
+            except InvariantViolation as violation:
+                self.broken = self.broken or violation
+                raise
+
     def _check(self, peer: int, db: Database | None, event: Event) -> None:
         if self._peers is not None:
             self._roles.event(peer, db, event)
