@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from tests.storage.kit import Heard, creates
 from trioquorum.errors import CorruptLog, DiskFailed, StorageError
 from trioquorum.events import LogTruncated, TornTailCut
-from trioquorum.storage.log_format import HEADER, encode_records
+from trioquorum.storage.log_format import HEADER, encode_records, header
 from trioquorum.storage.log_reader import Record
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.txn_log import TxnLog
@@ -40,7 +40,7 @@ async def test_a_file_is_named_by_its_first_zxid() -> None:
     disk = MemoryDisk()
     log = await log_of(disk, FIRST, SECOND, THIRD)
     assert list(disk.files) == ["log.100000001", "log.100000004", "log.200000001"]
-    assert bytes(disk.files["log.100000004"]) == HEADER + encode_records([payload for _, payload in SECOND])
+    assert bytes(disk.files["log.100000004"]) == header(E1 + 3) + encode_records([payload for _, payload in SECOND])
     assert log.last_zxid == E2 + 2
 
 
@@ -131,6 +131,32 @@ async def test_a_last_file_that_never_got_its_header_is_removed(begun: bytes) ->
     log = TxnLog(disk, Heard().events)
     assert await log.recover() == E1 + 1
     assert list(disk.files) == ["log.100000001"]
+
+
+async def test_a_lost_file_shows_where_an_epoch_begins_too() -> None:
+    disk = MemoryDisk()
+    log = await log_of(disk, FIRST, SECOND, THIRD)
+    del disk.files["log.100000004"]
+    with pytest.raises(CorruptLog, match="nothing between 0x100000003 and 0x200000001"):
+        await after(log, 0)
+    assert await after(log, E1 + 5) == THIRD
+
+
+async def test_files_of_zookeeper_do_not_say_what_they_follow() -> None:
+    disk = MemoryDisk()
+    log = await log_of(disk, FIRST, THIRD)
+    disk.files["log.200000001"][:16] = HEADER
+    assert await after(log, 0) == FIRST + THIRD
+
+
+async def test_a_file_behind_a_snapshot_that_was_never_logged_says_so() -> None:
+    disk = MemoryDisk()
+    log = await log_of(disk, FIRST)
+    log.base = E1 + 5
+    await log.append([payload for _, payload in THIRD])
+    with pytest.raises(CorruptLog, match="nothing between 0x100000003 and 0x200000001"):
+        await after(log, 0)
+    assert await after(log, E1 + 5) == THIRD
 
 
 async def test_an_empty_file_in_the_middle_is_damage() -> None:

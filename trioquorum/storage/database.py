@@ -134,6 +134,8 @@ class Database:
         tree = loaded.tree
         tree.watches = self.tree.watches
         self.tree = tree
+        if loaded.zxid & COUNTER_MASK:  # Else an epoch had begun and nobody knows behind what.
+            self._txn_log.base = loaded.zxid
         self._digest = loaded.digest if loaded.digest and loaded.digest.zxid >= loaded.zxid else None
         self._exact = loaded.zxid == 0
         self.committed_log.clear()
@@ -301,6 +303,7 @@ class Database:
             await snapshots.remove_after(self._disk, zxid)
             await snapshots.write_snapshot(self._disk, tree, self._events, self._chunk_bytes)
             await self.log.roll()
+            self._txn_log.base = zxid
             tree.watches = self.tree.watches
             self.tree = tree
             self._digest = None

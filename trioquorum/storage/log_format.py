@@ -12,9 +12,12 @@ from trioquorum.errors import CorruptLog
 from trioquorum.wire.txn import payload_zxid
 
 HEADER: Final = b"ZKLG\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00"
-"""Magic, version 2, database id 0; readers check the magic alone."""
+"""Magic, version 2, database id 0, as ZooKeeper writes it; its readers check the magic alone."""
 
 MAGIC: Final = HEADER[:4]
+FRONT: Final = HEADER[:8]
+"""What every log begins with, ours too; see ``header``."""
+
 RECORD_BYTES_MAX: Final = 64 << 20
 """No transaction is longer; a longer length is damage."""
 
@@ -27,6 +30,22 @@ _ENTRY_MIN: Final = 32  # TxnHeader
 
 DOUBT_BYTES: Final = 2 * RECORD_BYTES_MAX
 """How far to look before a record without its end passes for an interrupted write."""
+
+
+_BEFORE: Final = Struct(">Q")
+
+
+def header(before: int) -> bytes:
+    """A header of ours: in place of the database id, which nobody reads, the zxid that the file follows.
+
+    A lost file or snapshot in front of this one leaves a hole that zxids do not show when an epoch begins here.
+    """
+    return FRONT + _BEFORE.pack(before)
+
+
+def before(start: bytes) -> int:
+    """The zxid that a log with this header follows; 0 where it does not say."""
+    return int(_BEFORE.unpack_from(start, len(FRONT))[0]) if len(start) >= len(HEADER) else 0
 
 
 class Stop(Enum):

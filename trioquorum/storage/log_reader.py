@@ -7,7 +7,7 @@ import trio
 
 from trioquorum.errors import CorruptLog, PeerProtocolError
 from trioquorum.storage.disk import Disk
-from trioquorum.storage.log_format import HEADER, MAGIC, SECTOR_BYTES, Stop, parse_records
+from trioquorum.storage.log_format import HEADER, MAGIC, SECTOR_BYTES, Stop, before, parse_records
 
 CHUNK_BYTES: Final = 64 << 10
 """Small enough that parsing a piece full of small records holds the loop for about a millisecond."""
@@ -24,7 +24,8 @@ def follows(zxid: int, last: int) -> bool:
 
 
 class FileReader:
-    """The records of one log file. ``at`` is the offset behind the last record that was read.
+    """The records of one log file. ``at`` is the offset behind the last record that was read, ``before`` the zxid that
+    the file follows (0: it does not say), known once something was read.
 
     ``size`` bounds what is read; without it the file is read to its end.
     """
@@ -32,6 +33,7 @@ class FileReader:
     def __init__(self, disk: Disk, name: str, size: int | None = None) -> None:
         self.name = name
         self.at = len(HEADER)
+        self.before = 0
         self.stop: Stop | None = None
         self._disk = disk
         self._size = size
@@ -52,6 +54,8 @@ class FileReader:
             try:
                 if base == 0 and data[: len(MAGIC)] != MAGIC:
                     raise CorruptLog("it does not begin like a log")
+                if base == 0:
+                    self.before = before(data)
                 whole = base + len(data) >= self._size
                 parsed = parse_records(data, self.at - base, whole=whole, base=base)
             except (CorruptLog, PeerProtocolError) as error:
@@ -104,6 +108,8 @@ class LogReader:
             if not batch:
                 self._file = None
             elif wanted := self._select(batch):
+                if self._last is not None and self._last < self._file.before:
+                    raise _hole(self._last, wanted[0][0])
                 self._check(wanted)
                 return wanted
         await trio.lowlevel.checkpoint()
@@ -129,9 +135,13 @@ class LogReader:
         last = self._last
         for zxid, _ in records:
             if last is not None and not follows(zxid, last):
-                raise CorruptLog(
-                    f"the log has nothing between 0x{last:x} and 0x{zxid:x}; restore the missing file, or move this "
-                    "peer's data away and let it take everything from the others"
-                )
+                raise _hole(last, zxid)
             last = zxid
         self._last = last
+
+
+def _hole(last: int, zxid: int) -> CorruptLog:
+    return CorruptLog(
+        f"the log has nothing between 0x{last:x} and 0x{zxid:x}; restore the missing file, or move this peer's data "
+        "away and let it take everything from the others"
+    )

@@ -6,7 +6,7 @@ import trio
 
 from trioquorum.events import Events, LogTruncated, TornTailCut
 from trioquorum.storage.disk import AppendFile, Disk
-from trioquorum.storage.log_format import HEADER, RECORD_OVERHEAD_BYTES, Stop, encode_records
+from trioquorum.storage.log_format import FRONT, HEADER, RECORD_OVERHEAD_BYTES, Stop, encode_records, header
 from trioquorum.storage.log_reader import CHUNK_BYTES, FileReader, LogReader
 from trioquorum.storage.names import LOG, file_name, sorted_by_zxid
 from trioquorum.wire.txn import payload_zxid
@@ -15,11 +15,13 @@ from trioquorum.wire.txn import payload_zxid
 class TxnLog:
     """One log directory. ``recover`` comes first; ``append``, ``roll`` and ``truncate`` never run at once.
 
-    ``last_zxid`` is that of the last durable record, 0 without one.
+    ``last_zxid`` is that of the last durable record, 0 without one. ``base`` is that of a snapshot whose history was
+    never logged here; a file that begins says what it follows, so that a hole in front of it is seen.
     """
 
     def __init__(self, disk: Disk, events: Events) -> None:
         self.last_zxid = 0
+        self.base = 0
         self.disk = disk
         self._events = events
         self._file: AppendFile | None = None
@@ -66,7 +68,9 @@ class TxnLog:
         """Whether a crash came before the first flush of the last file: part of a header, then zeros at most."""
         size = await self.disk.size(name)
         start = await self.disk.read_at(name, 0, len(HEADER))
-        if start == HEADER or not HEADER.startswith(start.rstrip(b"\0")):
+        if start.startswith(FRONT):
+            return size < len(HEADER)
+        if not FRONT.startswith(start.rstrip(b"\0")):
             return False
         for at in range(len(HEADER), size, CHUNK_BYTES):
             if any(await self.disk.read_at(name, at, CHUNK_BYTES)):
@@ -123,7 +127,7 @@ class TxnLog:
             else:
                 self._name, self._end = file_name(LOG, payload_zxid(payloads[0])), 0
                 self._file = await self.disk.create(self._name)
-                data = HEADER + data
+                data = header(max(self.last_zxid, self.base)) + data
         await self._file.append(data)
         self._end = self._file.size
         self.last_zxid = payload_zxid(payloads[-1])

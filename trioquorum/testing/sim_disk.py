@@ -19,7 +19,7 @@ import trio
 from trioquorum.errors import DiskFailed, PeerProtocolError, StorageError
 from trioquorum.invariants import invariant
 from trioquorum.storage.disk import TEMPORARY, AtomicFile
-from trioquorum.storage.log_format import HEADER, MAGIC, parse_records
+from trioquorum.storage.log_format import FRONT, HEADER, MAGIC, parse_records
 from trioquorum.storage.memory_disk import FREE_BYTES, Effect, Files, MemoryDisk
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid, zxid_of
 
@@ -370,7 +370,7 @@ def _missing_of_record(data: bytes, at: int, kept: int) -> int:
 
 def _unread(data: bytes, offset: int) -> bool:
     """Whether no reader of a log looks at this byte: the header behind its magic, preallocated space."""
-    if offset < len(HEADER):
+    if offset < len(FRONT):
         return offset >= len(MAGIC)
     try:
         return offset >= parse_records(data, len(HEADER), whole=True).at

@@ -111,8 +111,8 @@ class Terms:
                 self._propose(peer, first, last)
 
     def _check_elected(self, peer: int, leader: int, voters: set[int]) -> None:
-        """``peer`` counted these votes. An oracle may elect as well, and needs none; one of two voters comes back to the
-        other though nobody follows that one (§5.2.7c).
+        """``peer`` counted these votes. An oracle may elect as well, and needs none; one of two voters comes back to
+        the other though nobody follows that one (§5.2.7c).
 
         Who leads needs a pending configuration's votes too; who joins one that leads goes by what is committed alone.
         """
