@@ -529,6 +529,18 @@ def test_a_node_that_came_and_went_while_its_watcher_was_away() -> None:
     refused(story, "a change is told before it is seen", "path='/a'", "changed=5, seen=5")
 
 
+def test_a_node_that_came_and_went_in_one_transaction() -> None:
+    story = two_sessions()
+    story.turns(B, State.CONNECTED)
+    call = story.begins(B, Op.EXISTS, PathWatchRequest("/a", watch=True), watched=True)
+    story.ends(call, 2, error=Code.NONODE)
+    reconnects(story)
+    made = SubTxn(Op.CREATE, CreateTxn("/a", b"", [], False, 1).encode())
+    story.txn(A, 99, Op.MULTI, MultiTxn([made, SubTxn(Op.DELETE, DeleteTxn("/a").encode())]))
+    story.ends(story.begins(B, Op.SYNC, PathRequest("/")), 3)
+    story.check()
+
+
 # Multis and what workloads know
 
 

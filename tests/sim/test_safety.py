@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from tests.sim.stage import FOLLOWER, START, Stage
+from tests.sim.stage import FOLLOWER, LEADER, START, Stage
 from trioquorum.events import (
     Committed,
     DigestMismatch,
@@ -282,7 +282,7 @@ async def test_delivered_and_never_proposed() -> None:
     stage.propose(1)
     a.apply(START | 1, START | 2)
     with pytest.raises(InvariantViolation, match="only what a leader proposed is delivered"):
-        stage.safety.check(FOLLOWER, a.db, Committed(zxid=START | 2))
+        stage.safety.check(LEADER, a.db, Committed(zxid=START | 2))
 
 
 def test_the_highest_zxid_of_replies_in_any_pieces() -> None:

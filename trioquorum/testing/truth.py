@@ -88,6 +88,11 @@ class Truth:
         at = bisect_right(zxids, after)
         return (zxids[at], kinds[at]) if at < len(zxids) else (NEVER, EventType.NODE_DELETED)
 
+    def last_kind(self, path: str, zxid: int) -> EventType:
+        """How transaction ``zxid``, which changed ``path``, left it: one may make a node and delete it."""
+        zxids, kinds = self._data[path]
+        return kinds[bisect_right(zxids, zxid) - 1]
+
     def _index(self, zxid: int, change: Change) -> None:
         kind, path = change
         self.changes.append(change)

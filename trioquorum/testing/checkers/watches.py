@@ -153,9 +153,9 @@ class _Session:
         """A node that came and went while the client was away is told by nobody; the next one is."""
         if not (watch.resumed and watch.absent):
             return False
-        at, kind = watch.due, watch.kind
-        while kind != EventType.NODE_DELETED:
-            at, kind = self._truth.next_change(key[0], at, of_children=False)
+        at = watch.due
+        while self._truth.last_kind(key[0], at) != EventType.NODE_DELETED:
+            at, _ = self._truth.next_change(key[0], at, of_children=False)
             if at > zxid:
                 return False
         watch.due, watch.kind = self._truth.next_change(key[0], at, of_children=False)
