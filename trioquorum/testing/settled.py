@@ -40,6 +40,7 @@ async def settled_tree(ensemble: MemoryEnsemble) -> DataTree:
         ConnectFailed, RequestFailed: nobody serves.
     """
     peers = [ensemble.peers[peer] for peer in ensemble.running()]
+    await trio.lowlevel.checkpoint()
     for _ in range(SESSIONS_MAX):
         async with ensemble.client(*ensemble.running()) as client:
             await client.sync()

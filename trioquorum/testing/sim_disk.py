@@ -166,14 +166,14 @@ class SimDisk(MemoryDisk):
             self.files[change.name] += change.data
 
     async def append(self, name: str, data: bytes) -> None:
+        if self.archive is not None:
+            self._keep(name, data)
         room = self._room()
         if len(data) > room:
             await trio.lowlevel.checkpoint()
             self.files[name] += data[: max(room, 0)]
             raise self._full(name)
         self._appended[name] = None
-        if self.archive is not None:
-            self._keep(name, data)
         await self._perform(_Change(name, data=data), len(data))
 
     def _keep(self, name: str, data: bytes) -> None:

@@ -23,8 +23,9 @@ class Sessions:
 
     def committed(self, zxid: int, payload: bytes) -> None:
         """A transaction was committed that nobody had applied before."""
-        session, _, _, _, kind = _HEADER.unpack_from(payload)
-        if kind in (Op.CREATE_SESSION, Op.CLOSE_SESSION):
+        session, cxid, _, _, kind = _HEADER.unpack_from(payload)
+        # A goodbye that crosses the expiry is a transaction too, and changes nothing; the leader's own have no cxid.
+        if kind == Op.CREATE_SESSION or (kind == Op.CLOSE_SESSION and not (cxid and session in self._closed)):
             before = self._closed.get(session)
             invariant(before is None, "a session ends once", session=session, closed=before, again=zxid)
             if kind == Op.CLOSE_SESSION:
