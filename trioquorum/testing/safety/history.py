@@ -98,8 +98,11 @@ class History:
         for zxid, payload in reversed(new):
             self._place(peer, zxid, payload, previous)
             previous = reached = zxid
-        if not reached and db.tree.last_zxid in self._payloads:
-            # Its disk was damaged, but a snapshot of this transaction is left.
+        if not db.committed_log.records():
+            # It has a snapshot and nothing behind it: one that damage left alone, or that came from a leader whose
+            # synchronisation was never finished, so that nobody told of it.
+            if db.tree.last_zxid not in self._payloads:
+                return
             reached = db.tree.last_zxid
         self._reached[peer] = reached
         at = bisect_right(self.history, reached)
