@@ -165,9 +165,13 @@ class MemoryEnsemble:
     def _common_leader(self, ids: tuple[int, ...]) -> int | None:
         ids = ids or self.running()
         terms = [self.peers[peer].established for peer in ids]
-        leaders = {(term.leader, term.epoch) if term else None for term in terms}
-        common = leaders.pop() if len(leaders) == 1 else None
-        return common[0] if common is not None and common[0] in ids else None
+        if not all(terms):
+            return None
+        known = [term for term in terms if term is not None]
+        # An observer that a follower feeds may still name the leader before: it knows its master and the epoch.
+        leaders = {term.leader for term in known if term.master in (-1, term.leader)}
+        common = leaders.pop() if len(leaders) == 1 and len({term.epoch for term in known}) == 1 else None
+        return common if common in ids else None
 
     def addresses(self, peer: int) -> tuple[Address, ...]:
         """Where ``peer`` listens: for learners, elections, clients."""
