@@ -16,6 +16,7 @@ from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing.checkers import trees
 from trioquorum.testing.ensemble import MemoryEnsemble
 from trioquorum.testing.peer import MemoryPeer
+from trioquorum.testing.safety.sight import COUNTER_MASK
 from trioquorum.testing.truth import Truth, read_logs
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG
@@ -50,8 +51,10 @@ async def settled_tree(ensemble: MemoryEnsemble) -> DataTree:
         goal = max(peer.database.last_zxid for peer in peers)
         await ensemble.wait_until(partial(_reached, peers, goal))
         await trio.sleep(REST_S)
-        # The last transaction of an epoch that is full makes room for a new one, which only its leader has begun.
-        if len({peer.database.last_zxid for peer in peers}) == 1:
+        # The last transaction of an epoch that is full makes room for a new one, which only its leader has begun, and
+        # which no disk knows of.
+        zxids = {peer.database.last_zxid for peer in peers}
+        if len(zxids) == 1 and zxids.pop() & COUNTER_MASK:
             break
     found = {f"peer_{peer.id}": peer.database.tree for peer in peers}
     found.update({f"disk_{peer.id}": await on_disk(peer.disk) for peer in peers})

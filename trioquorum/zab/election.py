@@ -325,16 +325,18 @@ class Election:
     def _followed(self, votes: Mapping[int, Vote], vote: Vote) -> frozenset[int]:
         """Who in ``votes`` agrees with ``vote``, if that is a quorum and its leader confirms (§5.2.10); else nobody.
 
-        The committed configuration alone decides here, unlike in the reference: to join decides nothing, and whoever
-        alone saw a proposal that came to nothing would wait for its quorum for ever.
+        Who joins goes by the committed configuration alone, unlike in the reference: to join decides nothing, and
+        whoever alone saw a proposal that came to nothing would wait for its quorum for ever. Who is to lead needs the
+        proposed one's votes too, however it hears of its followers.
         """
         agreeing = self._agreeing(votes, vote)
         if vote.leader == self._my_id:
             # Followers of an older round of ours must not make us lead again (ZOOKEEPER-1514).
-            confirmed = vote.round == self.round
+            wins = vote.round == self.round and self._has_all_quorums(agreeing)
         else:
-            confirmed = vote.leader in votes and votes[vote.leader].state is PeerState.LEADING
-        return agreeing if confirmed and self._committed.contains_quorum(agreeing) else frozenset()
+            leads = vote.leader in votes and votes[vote.leader].state is PeerState.LEADING
+            wins = leads and self._committed.contains_quorum(agreeing)
+        return agreeing if wins else frozenset()
 
     def _has_all_quorums(self, sids: Iterable[int]) -> bool:
         proposed = self._last_seen
