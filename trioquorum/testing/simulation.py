@@ -8,7 +8,7 @@ the servers committed, the peers' trees and disks against each other, and nothin
 import gc
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import Final
@@ -302,7 +302,8 @@ class Run:
         self.report.transactions = len(ensemble.safety.history)
         self._check_counters(ensemble.safety.history)
         tree = await settled_tree(ensemble)
-        truth = Truth(((zxid, decode_txn(self._archive[zxid])) for zxid in committed(ensemble.safety.history)), tree)
+        told = [*ensemble.safety.history, *ensemble.safety.committed_ends]
+        truth = Truth(((zxid, decode_txn(self._archive[zxid])) for zxid in committed(told)), tree)
         trees.check_made(truth)
         self.report.counts["read-only replies"] = sum(
             call.read_only and not call.unknown for call in self.history.all_calls()
@@ -336,11 +337,11 @@ class Run:
         invariant(not tasks, "no task is left after shutdown", tasks=tasks)
 
 
-def committed(seen: Sequence[int]) -> Iterator[int]:
-    """Every committed zxid, from those that were seen: of an epoch all up to the last one are, without a gap."""
+def committed(told: Iterable[int]) -> Iterator[int]:
+    """Every committed zxid, from those that were told of: of an epoch all up to the last one are, without a gap."""
     last: dict[int, int] = {}
-    for zxid in seen:
-        last[zxid >> 32] = zxid
+    for zxid in told:
+        last[zxid >> 32] = max(zxid, last.get(zxid >> 32, 0))
     for epoch in sorted(last):
         yield from range((epoch << 32) + 1, last[epoch] + 1)
 

@@ -48,6 +48,11 @@ class Safety:
         return self._past.history
 
     @property
+    def committed_ends(self) -> set[int]:
+        """Zxids up to which all is committed, told of or not."""
+        return self._past.ends
+
+    @property
     def leaders(self) -> dict[int, int]:
         """Who led which epoch."""
         return self._past.leaders

@@ -14,13 +14,16 @@ class History:
     """What peers deliver, over all of their restarts.
 
     ``history`` holds the zxid of every committed transaction, in order: what a peer applied that was established,
-    because the history of an established leader is that of a quorum. ``leaders`` is who led which epoch.
+    because the history of an established leader is that of a quorum. ``leaders`` is who led which epoch, ``ends`` is
+    where the histories ended that they began with: up to there all is committed, also what nobody told of because
+    every peer that is left has it by a snapshot.
     ``delivered`` is called with every transaction that nobody had applied before.
     """
 
     def __init__(self, delivered: Callable[[int, bytes], None]) -> None:
         self.history: list[int] = []
         self.leaders: dict[int, int] = {}
+        self.ends: set[int] = set()
         self._delivered = delivered
         self._newest = -1
         self._payloads: dict[int, int] = {}
@@ -77,6 +80,7 @@ class History:
         invariant(epoch > newest, "each term has an epoch of its own", epoch=epoch, newest=newest, leader=peer)
         self._compare(peer, db)
         self.leaders[epoch] = peer
+        self.ends.add(self._reached.get(peer, 0))
         self._newest = epoch
         if self.history and not self._lacks(peer):
             # The digest of a tree whose history lacks anything, or has more, is another one.
