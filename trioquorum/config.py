@@ -10,6 +10,7 @@ import msgspec
 
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits
+from trioquorum.settings import FOUR_LETTER_WORDS as FOUR_LETTER_WORDS, MAY_BE_OFF, MAY_BE_ZERO, Settings as Settings
 from trioquorum.transport import Address
 from trioquorum.zab.quorum import Member, QuorumConfig
 
@@ -18,22 +19,8 @@ Role = Literal["participant", "observer"]
 PEER_ID_MAX: Final = 254
 """The id is the top byte of the session ids its peer hands out, and 255 marks TTL znodes."""
 
-FOUR_LETTER_WORDS: Final = frozenset(
-    ("conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr")
-    + ("ruok", "srst", "srvr", "stat", "stmk", "wchc", "wchp", "wchs")
-)
-"""Every four-letter word of ZooKeeper (config §5)."""
-
 STANDALONE_CLIENT: Final = Address("tcp", "127.0.0.1", 2181)
 
-_MAY_BE_ZERO: Final = frozenset(
-    ("my_id", "config_version", "slow_flush_ms", "learner_connect_retry_ms", "learner_connect_limit_ticks")
-    + ("observer_reconnect_delay_ms",)
-    + ("connections_per_ip_max", "connections_max", "observer_election_delay_ms")
-    + ("snapshot_syncs_max", "diff_syncs_max")
-)
-_MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms",))
-"""Where -1 means that there is no such bound."""
 _MIN_TIMEOUT_TICKS: Final = 2
 _MAX_TIMEOUT_TICKS: Final = 20
 
@@ -53,49 +40,6 @@ class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
     role: Role = "participant"
     weight: int = 1
     group: int | None = None
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all peers of an ensemble share: the ``[ensemble]`` table of ``peers.toml``.
-
-    Session timeout bounds of 0 mean 2 and 20 ticks; ``learner_connect_limit_ticks`` 0 means ``init_limit_ticks``.
-    """
-
-    tick_time_ms: int = 2000
-    init_limit_ticks: int = 10
-    sync_limit_ticks: int = 5
-    min_session_timeout_ms: int = 0
-    max_session_timeout_ms: int = 0
-
-    four_letter_words: frozenset[str] = FOUR_LETTER_WORDS
-    leader_serves: bool = True
-    read_only_enabled: bool = False  # readonlymode.enabled: without a leader, reads for clients that ask for no more
-    force_sync: bool = True
-    slow_flush_ms: int = 1000  # fsync.warningthresholdms
-    log_preallocate_bytes: int = 64 << 20
-    snapshot_size_factor: float = 0.33
-    trust_empty_data: bool = True  # db.autocreate; without it a new voter needs the file initialize in its log folder
-    trust_missing_snapshot: bool = False  # snapshot.trust.empty: a log without any snapshot is the whole history
-    purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval
-
-    super_digest: str = ""  # user:BASE64(SHA1("user:password")) of who may do everything; empty: nobody
-    reconfig_enabled: bool = False
-    voters_min: int = 1  # a reconfiguration leaves at least so many; 2 where one alone would be a standalone server
-
-    election_settle_ms: int = 200
-    election_resend_ms_min: int = 200
-    election_resend_ms_max: int = 60_000
-    connect_timeout_ms: int = 5000
-    learner_connect_tries: int = 5
-    learner_connect_retry_ms: int = 100
-    learner_connect_limit_ticks: int = 0  # connectToLearnerMasterLimit
-    observer_reconnect_delay_ms: int = 0  # observer.reconnectDelayMs: pause at random up to it when no master answered
-    leader_max_wait_for_epoch_ms: int = -1  # leader.maxTimeToWaitForEpoch, -1: voters may look as long as they like
-    oracle_path: str = ""  # oraclePath: who of two voters may lead alone; empty: nobody
-    observer_election_delay_ms: int = 200  # observer.election.DelayMs
-    snapshot_syncs_max: int = 10  # leader.maxConcurrentSnapSyncs; beyond it observers are sent away
-    diff_syncs_max: int = 100  # leader.maxConcurrentDiffSyncs
-    force_snapshot_sync: bool = False  # forceSnapshotSync
 
 
 class ServerConfig(Settings, frozen=True, kw_only=True):
@@ -239,7 +183,7 @@ def check(config: ServerConfig, source: str) -> None:
     """
     for where, struct in (("", config), ("limits.", config.limits)):
         for name in struct.__struct_fields__:
-            value, least = getattr(struct, name), -1 if name in _MAY_BE_OFF else 0 if name in _MAY_BE_ZERO else 1
+            value, least = getattr(struct, name), -1 if name in MAY_BE_OFF else 0 if name in MAY_BE_ZERO else 1
             if type(value) is int and value < least:
                 raise ConfigError(f"{source}: {where}{name} is {value}; it must be at least {least}")
     if config.min_session_timeout_ms > config.max_session_timeout_ms:

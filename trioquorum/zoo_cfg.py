@@ -1,9 +1,9 @@
 """ZooKeeper's own configuration, read: ``zoo.cfg`` with its dynamic file and ``myid`` (config §1–4)."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -11,17 +11,10 @@ from trioquorum import config as cfg
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits
 from trioquorum.transport import Address
+from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS, Entry, integer, refuse_protection, truth
 
 _TICK_TIME_MS: Final = 3000  # ZooKeeper's default, which a zoo.cfg without tickTime counts on
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::"))
-
-
-class Entry(NamedTuple):
-    """One ``key=value`` and where it stands, ``file:line``."""
-
-    key: str
-    value: str
-    where: str
 
 
 def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
@@ -35,13 +28,13 @@ def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
     settings: dict[str, Any] = {"tick_time_ms": _TICK_TIME_MS, "purge_enabled": False, "voters_min": 2}
     limits: dict[str, Any] = {}
     for key, entry in found.items():
-        if key in _SETTINGS:
-            name, parse = _SETTINGS[key]
+        if key in SETTINGS:
+            name, parse = SETTINGS[key]
             settings[name] = parse(entry)
-        elif key in _LIMITS:
-            limits[_LIMITS[key]] = _integer(entry)
-        elif key in _PROTECTIONS:
-            _refuse_protection(entry)
+        elif key in LIMITS:
+            limits[LIMITS[key]] = integer(entry)
+        elif key in PROTECTIONS:
+            refuse_protection(entry)
         elif key not in _STRUCTURE and not _SERVER_KEY.fullmatch(key):
             warnings.append(f"{entry.where}: {entry.key} has no effect here")
     data_dir = _data_dir(found, path)
@@ -139,121 +132,9 @@ def _read(path: Path) -> dict[str, Entry]:
     return found
 
 
-# -- Values ------------------------------------------------------------------------------------------------------------
-
-
-def _text(entry: Entry) -> str:
-    return entry.value
-
-
-def _integer(entry: Entry) -> int:
-    try:
-        return int(entry.value)
-    except ValueError:
-        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a whole number") from None
-
-
-def _number(entry: Entry) -> float:
-    try:
-        return float(entry.value)
-    except ValueError:
-        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a number") from None
-
-
-def _truth(entry: Entry) -> bool:
-    """ZooKeeper takes ``true``/``false`` for some keys and ``yes``/``no`` for others; both are taken for all."""
-    truths = {"true": True, "yes": True, "false": False, "no": False}
-    if entry.value.lower() not in truths:
-        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write true or false")
-    return truths[entry.value.lower()]
-
-
-def _refuse_protection(entry: Entry) -> None:
-    """Running without what the operator asked to be protected by would be worse than not running."""
-    if _truth(entry):
-        raise ConfigError(f"{entry.where}: {entry.key} asks for a protection that is not offered; set it to false")
-
-
-def _timeout(entry: Entry) -> int:
-    """A session timeout bound; ZooKeeper writes -1 for the default of so many ticks."""
-    return max(0, _integer(entry))
-
-
-def _kibibytes(entry: Entry) -> int:
-    return _integer(entry) * 1024
-
-
-def _words(entry: Entry) -> frozenset[str]:
-    words = frozenset(word.strip() for word in entry.value.split(",") if word.strip())
-    if "*" in words:
-        return cfg.FOUR_LETTER_WORDS
-    if unknown := sorted(words - cfg.FOUR_LETTER_WORDS):
-        raise ConfigError(
-            f"{entry.where}: {unknown[0]!r} is no four-letter word of ZooKeeper; remove it from {entry.key}"
-        )
-    return words
-
-
-def _purges(entry: Entry) -> bool:
-    """An interval, with or without a unit, that is not 0."""
-    found = re.fullmatch(r"(\d+)\s*(?:ms|[dhms])?", entry.value)
-    if not found:
-        raise ConfigError(
-            f"{entry.where}: {entry.key} is {entry.value!r}; write hours, or a number with d, h, m, s or ms"
-        )
-    return int(found[1]) > 0
-
-
-_SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
-    "tickTime": ("tick_time_ms", _integer),
-    "initLimit": ("init_limit_ticks", _integer),
-    "syncLimit": ("sync_limit_ticks", _integer),
-    "connectToLearnerMasterLimit": ("learner_connect_limit_ticks", _integer),
-    "minSessionTimeout": ("min_session_timeout_ms", _timeout),
-    "maxSessionTimeout": ("max_session_timeout_ms", _timeout),
-    "4lw.commands.whitelist": ("four_letter_words", _words),
-    "leaderServes": ("leader_serves", _truth),
-    "readonlymode.enabled": ("read_only_enabled", _truth),
-    "forceSync": ("force_sync", _truth),
-    "fsync.warningthresholdms": ("slow_flush_ms", _integer),
-    "preAllocSize": ("log_preallocate_bytes", _kibibytes),
-    "snapshotSizeFactor": ("snapshot_size_factor", _number),
-    "db.autocreate": ("trust_empty_data", _truth),
-    "snapshot.trust.empty": ("trust_missing_snapshot", _truth),
-    "autopurge.purgeInterval": ("purge_enabled", _purges),
-    "DigestAuthenticationProvider.superDigest": ("super_digest", _text),
-    "reconfigEnabled": ("reconfig_enabled", _truth),
-    "standaloneEnabled": ("voters_min", lambda entry: 2 if _truth(entry) else 1),
-    "cnxTimeout": ("connect_timeout_ms", _integer),
-    "fastleader.minNotificationInterval": ("election_resend_ms_min", _integer),
-    "fastleader.maxNotificationInterval": ("election_resend_ms_max", _integer),
-    "observer.reconnectDelayMs": ("observer_reconnect_delay_ms", _integer),
-    "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", _integer),
-    "leader.maxTimeToWaitForEpoch": ("leader_max_wait_for_epoch_ms", _integer),
-    "oraclePath": ("oracle_path", _text),
-    "observer.election.DelayMs": ("observer_election_delay_ms", _integer),
-    "leader.maxConcurrentSnapSyncs": ("snapshot_syncs_max", _integer),
-    "leader.maxConcurrentDiffSyncs": ("diff_syncs_max", _integer),
-    "forceSnapshotSync": ("force_snapshot_sync", _truth),
-}
-_LIMITS: Final[Mapping[str, str]] = {
-    "jute.maxbuffer": "client_frame_bytes_max",
-    "globalOutstandingLimit": "client_requests_inflight_max",
-    "nio.sessionlessCnxnTimeout": "client_sessionless_ms",
-    "maxClientCnxns": "connections_per_ip_max",
-    "maxCnxns": "connections_max",
-    "observerMaster.sizeLimit": "observer_master_bytes_max",
-    "commitLogCount": "committed_log_txns_max",
-    "snapCount": "snap_count",
-    "autopurge.snapRetainCount": "snapshots_kept",
-}
 _STRUCTURE: Final = frozenset(
     ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
     + ("initLimit", "syncLimit", "observerMasterPort")
-)
-_PROTECTIONS: Final = frozenset(
-    ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
-    + ("sessionRequireClientSASLAuth", "enforce.auth.enabled")
 )
 _SERVER_KEY: Final = re.compile(r"(?:server|group|weight)\.\d+")
 
@@ -268,7 +149,7 @@ _SERVER: Final = re.compile(
 
 
 def _peers(found: Mapping[str, Entry], path: Path) -> tuple[cfg.PeerSpec, ...]:
-    if (algorithm := found.get("electionAlg")) and _integer(algorithm) != 3:
+    if (algorithm := found.get("electionAlg")) and integer(algorithm) != 3:
         raise ConfigError(
             f"{algorithm.where}: electionAlg is {algorithm.value}; only 3 exists any more, remove the line"
         )
@@ -280,10 +161,10 @@ def _peers(found: Mapping[str, Entry], path: Path) -> tuple[cfg.PeerSpec, ...]:
         if not _SERVER_KEY.fullmatch(key):
             continue
         if kind == "weight":
-            weights[int(number)] = _integer(entry)
+            weights[int(number)] = integer(entry)
         elif kind == "group":
             for member in entry.value.split(":"):
-                sid = _integer(entry._replace(value=member))
+                sid = integer(entry._replace(value=member))
                 if sid in groups:
                     raise ConfigError(f"{entry.where}: server {sid} is in two groups; leave it in one")
                 groups[sid] = int(number)
@@ -327,7 +208,7 @@ def _server(sid: int, entry: Entry) -> cfg.PeerSpec:
 
 def _observer_master(spec: cfg.PeerSpec, port: Entry | None) -> Address | None:
     """One port for all servers, each on its quorum host; 0 or less is ZooKeeper's default, none."""
-    return None if port is None or _integer(port) <= 0 else _address(spec.quorum.host, port.value, port)
+    return None if port is None or integer(port) <= 0 else _address(spec.quorum.host, port.value, port)
 
 
 def _address(host: str, port: str, entry: Entry) -> Address:
@@ -338,7 +219,7 @@ def _address(host: str, port: str, entry: Entry) -> Address:
 
 def _is_alone(found: Mapping[str, Entry], peers: tuple[cfg.PeerSpec, ...], path: Path) -> bool:
     """One participant is a standalone server, unless ``standaloneEnabled=false``."""
-    enabled = "standaloneEnabled" not in found or _truth(found["standaloneEnabled"])
+    enabled = "standaloneEnabled" not in found or truth(found["standaloneEnabled"])
     voters = sum(spec.role == "participant" for spec in peers)
     if enabled and voters == 1 and len(peers) > 1:
         raise ConfigError(f"{path}: observers need an ensemble; add participants or set standaloneEnabled=false")
@@ -353,7 +234,7 @@ def _own_client(found: Mapping[str, Entry]) -> Address | None:
         return None
     entry = found["clientPort"]
     host = found.get("clientPortAddress")
-    _integer(entry)
+    integer(entry)
     return _address(host.value if host else "0.0.0.0", entry.value, entry)
 
 

@@ -1,0 +1,133 @@
+"""What each key of ``zoo.cfg`` means here: which setting or limit it is, and how its value is read (config §3, §4)."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from trioquorum.config import FOUR_LETTER_WORDS
+from trioquorum.errors import ConfigError
+
+
+class Entry(NamedTuple):
+    """One ``key=value`` and where it stands, ``file:line``."""
+
+    key: str
+    value: str
+    where: str
+
+
+def _text(entry: Entry) -> str:
+    return entry.value
+
+
+def integer(entry: Entry) -> int:
+    """A whole number."""
+    try:
+        return int(entry.value)
+    except ValueError:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a whole number") from None
+
+
+def _number(entry: Entry) -> float:
+    try:
+        return float(entry.value)
+    except ValueError:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a number") from None
+
+
+def truth(entry: Entry) -> bool:
+    """ZooKeeper takes ``true``/``false`` for some keys and ``yes``/``no`` for others; both are taken for all."""
+    truths = {"true": True, "yes": True, "false": False, "no": False}
+    if entry.value.lower() not in truths:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write true or false")
+    return truths[entry.value.lower()]
+
+
+def refuse_protection(entry: Entry) -> None:
+    """Running without what the operator asked to be protected by would be worse than not running."""
+    if truth(entry):
+        raise ConfigError(f"{entry.where}: {entry.key} asks for a protection that is not offered; set it to false")
+
+
+def _timeout(entry: Entry) -> int:
+    """A session timeout bound; ZooKeeper writes -1 for the default of so many ticks."""
+    return max(0, integer(entry))
+
+
+def _kibibytes(entry: Entry) -> int:
+    return integer(entry) * 1024
+
+
+def _words(entry: Entry) -> frozenset[str]:
+    words = frozenset(word.strip() for word in entry.value.split(",") if word.strip())
+    if "*" in words:
+        return FOUR_LETTER_WORDS
+    if unknown := sorted(words - FOUR_LETTER_WORDS):
+        raise ConfigError(
+            f"{entry.where}: {unknown[0]!r} is no four-letter word of ZooKeeper; remove it from {entry.key}"
+        )
+    return words
+
+
+def _purges(entry: Entry) -> bool:
+    """An interval, with or without a unit, that is not 0."""
+    found = re.fullmatch(r"(\d+)\s*(?:ms|[dhms])?", entry.value)
+    if not found:
+        raise ConfigError(
+            f"{entry.where}: {entry.key} is {entry.value!r}; write hours, or a number with d, h, m, s or ms"
+        )
+    return int(found[1]) > 0
+
+
+SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
+    "tickTime": ("tick_time_ms", integer),
+    "initLimit": ("init_limit_ticks", integer),
+    "syncLimit": ("sync_limit_ticks", integer),
+    "connectToLearnerMasterLimit": ("learner_connect_limit_ticks", integer),
+    "minSessionTimeout": ("min_session_timeout_ms", _timeout),
+    "maxSessionTimeout": ("max_session_timeout_ms", _timeout),
+    "4lw.commands.whitelist": ("four_letter_words", _words),
+    "leaderServes": ("leader_serves", truth),
+    "readonlymode.enabled": ("read_only_enabled", truth),
+    "forceSync": ("force_sync", truth),
+    "fsync.warningthresholdms": ("slow_flush_ms", integer),
+    "preAllocSize": ("log_preallocate_bytes", _kibibytes),
+    "snapshotSizeFactor": ("snapshot_size_factor", _number),
+    "db.autocreate": ("trust_empty_data", truth),
+    "snapshot.trust.empty": ("trust_missing_snapshot", truth),
+    "autopurge.purgeInterval": ("purge_enabled", _purges),
+    "DigestAuthenticationProvider.superDigest": ("super_digest", _text),
+    "reconfigEnabled": ("reconfig_enabled", truth),
+    "standaloneEnabled": ("voters_min", lambda entry: 2 if truth(entry) else 1),
+    "cnxTimeout": ("connect_timeout_ms", integer),
+    "fastleader.minNotificationInterval": ("election_resend_ms_min", integer),
+    "fastleader.maxNotificationInterval": ("election_resend_ms_max", integer),
+    "observer.reconnectDelayMs": ("observer_reconnect_delay_ms", integer),
+    "leaderConnectDelayDuringRetryMs": ("learner_connect_retry_ms", integer),
+    "leader.maxTimeToWaitForEpoch": ("leader_max_wait_for_epoch_ms", integer),
+    "oraclePath": ("oracle_path", _text),
+    "observer.election.DelayMs": ("observer_election_delay_ms", integer),
+    "leader.maxConcurrentSnapSyncs": ("snapshot_syncs_max", integer),
+    "leader.maxConcurrentDiffSyncs": ("diff_syncs_max", integer),
+    "forceSnapshotSync": ("force_snapshot_sync", truth),
+}
+"""Key → setting and how its value is read."""
+
+LIMITS: Final[Mapping[str, str]] = {
+    "jute.maxbuffer": "client_frame_bytes_max",
+    "globalOutstandingLimit": "client_requests_inflight_max",
+    "nio.sessionlessCnxnTimeout": "client_sessionless_ms",
+    "maxClientCnxns": "connections_per_ip_max",
+    "maxCnxns": "connections_max",
+    "observerMaster.sizeLimit": "observer_master_bytes_max",
+    "commitLogCount": "committed_log_txns_max",
+    "snapCount": "snap_count",
+    "autopurge.snapRetainCount": "snapshots_kept",
+}
+"""Key → limit; all are whole numbers."""
+
+PROTECTIONS: Final = frozenset(
+    ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
+    + ("sessionRequireClientSASLAuth", "enforce.auth.enabled")
+)
+"""Keys that ask for a protection that is not offered."""
