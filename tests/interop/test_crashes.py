@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,19 @@ def test_peers_are_stopped_in_order_under_load(fresh: Ensemble) -> None:
             fresh.start(i)
             fresh.wait_serving()
     check_all(fresh, load)
+
+
+def test_peers_that_speak_over_websocket(tmp_path: Path) -> None:
+    with Ensemble(tmp_path, observers=1, scheme="ws").start() as ensemble:
+        ensemble.wait_serving()
+        with Load(ensemble) as load:
+            for _ in range(3):
+                progress(load)
+                killed = ensemble.leader()
+                ensemble.kill(killed)
+                wait_until("another leader", lambda: any(mode == "leader" for mode in ensemble.modes().values()), 20)
+                progress(load)
+                ensemble.start(killed).wait_serving()
+        check_all(ensemble, load)
+        assert all(event["address"].startswith("ws://") for event in ensemble.events(1, "link_up"))
+        assert ensemble.events(1, "link_up")

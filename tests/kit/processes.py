@@ -61,7 +61,10 @@ def wait_until(what: str, holds: Any, timeout_s: float = 20.0) -> Any:
 
 
 class Ensemble:
-    """Voters 1..n, then observers, each a process with a data directory and a log of JSON events."""
+    """Voters 1..n, then observers, each a process with a data directory and a log of JSON events.
+
+    ``scheme`` is the transport that they speak to each other over.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Ensemble:
         observer_masters: bool = False,
         tick_time_ms: int = 200,
         extra: str = "",
+        scheme: str = "tcp",
     ) -> None:
         self.folder = folder
         self.ids = list(range(1, peers + observers + 1))
@@ -84,15 +88,15 @@ class Ensemble:
         lines = [f"[ensemble]\ntick_time_ms = {tick_time_ms}\n{extra}\n"]
         lines += [
             f"[[peer]]\nid = {i}\n"
-            f'quorum = "tcp://127.0.0.1:{self.quorum_ports[i]}"\n'
-            f'election = "tcp://127.0.0.1:{self.election_ports[i]}"\n'
+            f'quorum = "{scheme}://127.0.0.1:{self.quorum_ports[i]}"\n'
+            f'election = "{scheme}://127.0.0.1:{self.election_ports[i]}"\n'
             f'client = "tcp://127.0.0.1:{self.ports[i]}"\n'
             f'role = "{"participant" if i <= peers else "observer"}"\n'
             for i in self.ids
         ]
         if observer_masters:
             for i in range(peers):
-                lines[1 + i] += f'observer_master = "tcp://127.0.0.1:{ports[3 * len(self.ids) + i]}"\n'
+                lines[1 + i] += f'observer_master = "{scheme}://127.0.0.1:{ports[3 * len(self.ids) + i]}"\n'
         self.config.write_text("\n".join(lines))
 
     def __enter__(self) -> Self:

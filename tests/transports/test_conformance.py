@@ -1,18 +1,22 @@
 """What a transport must do: every transport that is registered runs through all of this."""
 
 import gc
+import ssl
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import entry_points
 from random import Random
 
 import pytest
 import trio
+import trustme
 from trio.testing import wait_all_tasks_blocked
 
 from trioquorum.errors import ConnectFailed, LinkClosed, LocalProtocolError, PeerProtocolError
 from trioquorum.transport import ENTRY_POINT_GROUP, Address, Link, Listener, Transport, Transports
+from trioquorum_transports.websocket import WebSocketTransport
 
 FRAME_BYTES_MAX = 1 << 20
 QUIET_S = 0.01  # real sockets: nobody woke for this long, so everybody waits for somebody
@@ -26,7 +30,17 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def transport(scheme: str) -> Transport:
-    return Transports()[scheme]
+    return secure() if scheme == "wss" else Transports()[scheme]
+
+
+@cache
+def secure() -> WebSocketTransport:
+    """With a certificate for this machine, of an authority that only the test knows."""
+    authority = trustme.CA()
+    server_tls, client_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server_tls)
+    authority.configure_trust(client_tls)
+    return WebSocketTransport(server_tls=server_tls, client_tls=client_tls)
 
 
 @pytest.fixture
