@@ -147,8 +147,9 @@ class Raw:
 class Server:
     """A standalone server in this process."""
 
-    def __init__(self, port: int, seen: list[Event]) -> None:
-        self.port = port
+    def __init__(self, ports: list[int], seen: list[Event]) -> None:
+        self.ports = ports
+        self.port = ports[0]
         self.seen = seen
         self.streams: list[trio.SocketStream] = []
 
@@ -161,18 +162,18 @@ class Server:
         """Why clients were refused or cut, oldest first."""
         return [event.reason for event in self.seen if isinstance(event, ClientRefused)]
 
-    async def client(self) -> "AsyncRaw":
+    async def client(self, port: int = 0) -> "AsyncRaw":
         """A client with a session."""
-        client = await self.stranger()
+        client = await self.stranger(port)
         await client.handshake()
         return client
 
-    async def stranger(self, *, receive_buffer: int = 0) -> "AsyncRaw":
+    async def stranger(self, port: int = 0, *, receive_buffer: int = 0) -> "AsyncRaw":
         """A connection that has said nothing."""
         sock = trio.socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await sock.connect(("127.0.0.1", self.port))
+        await sock.connect(("127.0.0.1", port or self.port))
         self.streams.append(trio.SocketStream(sock))
         return AsyncRaw(self.streams[-1])
 
@@ -267,14 +268,12 @@ class AsyncRaw:
 
 
 @asynccontextmanager
-async def running(
-    transports: Transports | None = None, client: Address | None = None, **limits: int
-) -> AsyncIterator[Server]:
+async def running(transports: Transports | None = None, *clients: Address, **limits: int) -> AsyncIterator[Server]:
     """A standalone server on a port of its own, its data in memory. It must not have failed at the end."""
     config = ServerConfig(
         my_id=0,
         peers=(),
-        client_addresses=(client or Address("tcp", "127.0.0.1"),),
+        client_addresses=clients or (Address("tcp", "127.0.0.1"),),
         data_dir=Path("unused"),
         data_log_dir=Path("unused"),
         limits=Limits(**limits),
@@ -293,8 +292,8 @@ async def start(nursery: trio.Nursery, config: ServerConfig, transports: Transpo
     seen: list[Event] = []
     disk = MemoryDisk()
     around = Surroundings(transports=transports, disks=(disk, disk), rng=Random(config.my_id))
-    [address] = await nursery.start(serve, config, Events(seen.append), around)
-    return Server(address.port, seen)
+    addresses = await nursery.start(serve, config, Events(seen.append), around)
+    return Server([address.port for address in addresses], seen)
 
 
 class Quorum:

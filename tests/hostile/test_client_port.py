@@ -21,7 +21,9 @@ from tests.hostile.kit import (
     running,
     set_data,
 )
+from tests.kit.processes import free_ports
 from trioquorum.events import ClientRefused
+from trioquorum.transport import Address
 from trioquorum.wire.client import frame
 
 GARBAGE = {
@@ -202,6 +204,21 @@ async def test_a_port_takes_so_many_connections() -> None:
         assert await late.rest() == b""
         for client in clients:
             await client.assert_alive()
+
+
+@pytest.mark.parametrize("limit", ["connections_per_ip_max", "connections_max"])
+async def test_limits_count_the_connections_of_all_ports(limit: str) -> None:
+    addresses = [Address("tcp", "127.0.0.1", port) for port in free_ports(2)]
+    async with running(None, *addresses, **{limit: 3}) as server:
+        first, second = server.ports
+        clients = [await server.client(port) for port in (first, second, second)]
+        for port in (first, second):
+            late = await server.stranger(port)
+            assert await late.rest() == b""
+        assert server.reasons() == ["too many connections"] * 2
+        await clients[1].stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await (await server.client(first)).assert_alive()
 
 
 async def test_resets_at_any_time_leave_nothing() -> None:

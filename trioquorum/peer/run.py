@@ -34,6 +34,7 @@ from trioquorum.pipeline.learner import LearnerService, SendPackets
 from trioquorum.pipeline.read_only import ReadOnlyService
 from trioquorum.pipeline.service import Service, Terms
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.server.admission import Admission
 from trioquorum.server.clients import ClientPorts, bind_client_ports
 from trioquorum.server.four_letter import Answerer, settings_text
 from trioquorum.storage.database import Database
@@ -92,6 +93,7 @@ async def serve(
     around = surroundings or Surroundings()
     stats = ServerStats()
     answerer = Answerer(
+        admission=Admission(config.limits, stats, events),
         stats=stats,
         limits=config.limits,
         events=events,

@@ -81,10 +81,10 @@ class ClientPorts:
             async with trio.open_nursery() as nursery:
                 for bound in self._bound.values():
                     if isinstance(bound, socket.socket):
-                        port = Port(bound, service, self._answerer, self._limits, self._events)
+                        port = Port(bound, service, self._answerer)
                         nursery.start_soon(port.run, name=f"clients {bound.getsockname()[1]}")
                     else:
-                        links = LinkPort(bound, service, self._answerer, self._limits, self._events)
+                        links = LinkPort(bound, service, self._answerer)
                         nursery.start_soon(links.run, name=f"clients {bound.address}")
                 await self._changed.wait()
                 nursery.cancel_scope.cancel(reason="the client address changed")

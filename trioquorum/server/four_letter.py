@@ -12,6 +12,7 @@ from trioquorum.limits import Limits
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.server.admission import Admission
 
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
 NOT_ALLOWED = "{} is not executed because it is not in the whitelist.\n"
@@ -48,8 +49,12 @@ def settings_text(config: ServerConfig) -> str:
 
 
 class Answerer(msgspec.Struct, kw_only=True):
-    """What the words read. ``settings`` is ``conf``'s text; ``connections`` are the tables of the open ports."""
+    """What the words read. ``settings`` is ``conf``'s text; ``connections`` are the tables of the open ports.
 
+    Ports and connections find here what a peer has one of for all its ports: ``admission``, counters, limits.
+    """
+
+    admission: Admission
     stats: ServerStats
     limits: Limits
     events: Events

@@ -9,8 +9,6 @@ from typing import Final
 import trio
 
 from trioquorum.errors import LinkClosed, PeerProtocolError
-from trioquorum.events import ClientRefused, Events
-from trioquorum.limits import Limits
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
 from trioquorum.server.connection import Connection
@@ -18,6 +16,7 @@ from trioquorum.server.four_letter import Answerer
 from trioquorum.transport import Link, Listener
 
 CHUNK_BYTES: Final = 256 << 10
+NO_IP: Final = ""
 LAST_REPLIES_S: Final = 2.0  # a connection that is being closed has this long to take them
 
 
@@ -41,14 +40,11 @@ class LinkClient(Connection):
 class LinkPort:
     """All clients of one transport listener while one role lasts. It is the ``Driver`` of its connections."""
 
-    def __init__(
-        self, listener: Listener, service: Service | None, answerer: Answerer, limits: Limits, events: Events
-    ) -> None:
+    def __init__(self, listener: Listener, service: Service | None, answerer: Answerer) -> None:
         self._listener = listener
         self._service = service
         self._answerer = answerer
-        self._limits = limits
-        self._events = events
+        self._limits = answerer.limits
         self._clients: dict[int, LinkClient] = {}
 
     async def run(self) -> None:
@@ -59,25 +55,17 @@ class LinkPort:
                 try:
                     while True:
                         link = await self._listener.accept()
-                        if self._is_full(link):
-                            await link.aclose()
+                        if self._answerer.admission.admit(link.remote, NO_IP):
+                            nursery.start_soon(self._serve, link, self._client(link))
                         else:
-                            nursery.start_soon(self._serve, link, self._admit(link))
+                            await link.aclose()
                 except LinkClosed:
                     await trio.lowlevel.checkpoint()
         finally:
             self._answerer.connections.remove(self._clients)
 
-    def _is_full(self, link: Link) -> bool:
-        total = self._limits.connections_max
-        full = bool(total) and len(self._clients) >= total
-        if full:
-            self._answerer.stats.connections_refused += 1
-            self._events.emit(ClientRefused(address=link.remote, reason="too many connections"))
-        return full
-
-    def _admit(self, link: Link) -> LinkClient:
-        client = LinkClient(self, link.remote, "", self._service, self._answerer, trio.current_time())
+    def _client(self, link: Link) -> LinkClient:
+        client = LinkClient(self, link.remote, NO_IP, self._service, self._answerer, trio.current_time())
         client.readable, client.writable = trio.Event(), trio.Event()
         client.readable.set()
         client.scope = trio.CancelScope()
@@ -93,6 +81,7 @@ class LinkPort:
                 nursery.cancel_scope.cancel(reason="the client left")
         finally:
             del self._clients[id(client)]
+            self._answerer.admission.left(client.ip)
             client.lost()
             await link.aclose()
 

@@ -11,13 +11,12 @@ import os
 import resource
 import select
 import socket
-from collections import Counter, deque
+from collections import deque
 from typing import Final
 
 import trio
 
-from trioquorum.events import ClientRefused, Events
-from trioquorum.limits import Limits
+from trioquorum.events import ClientRefused
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
 from trioquorum.server.connection import Connection
@@ -47,20 +46,17 @@ class SocketClient(Connection):
 class Port:
     """All clients of one listening socket while one role lasts. It is the ``Driver`` of its connections."""
 
-    def __init__(
-        self, listener: socket.socket, service: Service | None, answerer: Answerer, limits: Limits, events: Events
-    ) -> None:
+    def __init__(self, listener: socket.socket, service: Service | None, answerer: Answerer) -> None:
         self._listener = listener
         self._service = service
         self._answerer = answerer
-        self._limits = limits
-        self._events = events
+        self._limits = answerer.limits
+        self._events = answerer.events
         self._epoll = select.epoll()
         self._by_fd: dict[int, SocketClient] = {}
-        self._per_ip: Counter[str] = Counter()
         self._dirty: list[SocketClient] = []
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        kept = min(FILES_KEPT + 2 * limits.handshake_links_max, soft // 4)
+        kept = min(FILES_KEPT + 2 * self._limits.handshake_links_max, soft // 4)
         self._descriptor_max = soft - kept if soft != resource.RLIM_INFINITY else math.inf
 
     async def run(self) -> None:
@@ -133,30 +129,23 @@ class Port:
             self._admit(sock, address)
 
     def _admit(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        ip = address[0]
-        limit, total = self._limits.connections_per_ip_max, self._limits.connections_max
-        if (limit and self._per_ip[ip] >= limit) or (total and len(self._by_fd) >= total):
-            self._turn_away(sock, address, "too many connections")
-            return
+        ip, name = address[0], f"{address[0]}:{address[1]}"
+        admission = self._answerer.admission
         if sock.fileno() >= self._descriptor_max:
             # A descriptor's number is the lowest that is free, so few are left.
-            self._turn_away(sock, address, "descriptors are kept for files and peers")
+            admission.refused(name, "descriptors are kept for files and peers")
+            sock.close()
+            return
+        if not admission.admit(name, ip):
+            sock.close()
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        now = trio.current_time()
-        client = SocketClient(self, f"{ip}:{address[1]}", ip, self._service, self._answerer, now)
+        client = SocketClient(self, name, ip, self._service, self._answerer, trio.current_time())
         client.port, client.sock, client.unsent, client.unsent_bytes = self, sock, deque(), 0
         client.interest = select.EPOLLIN
         self._by_fd[sock.fileno()] = client
-        self._per_ip[ip] += 1
-        self._answerer.stats.connections_made += 1
         self._epoll.register(sock.fileno(), client.interest)
-
-    def _turn_away(self, sock: socket.socket, address: tuple[str, int], reason: str) -> None:
-        self._answerer.stats.connections_refused += 1
-        self._events.emit(ClientRefused(address=f"{address[0]}:{address[1]}", reason=reason))
-        sock.close()
 
     def output_ready(self, client: Client) -> None:
         """``Driver``: remember to send at the end of the wake-up."""
@@ -247,9 +236,7 @@ class Port:
             return
         self._epoll.unregister(fd)
         del self._by_fd[fd]
-        self._per_ip[client.ip] -= 1
-        if not self._per_ip[client.ip]:
-            del self._per_ip[client.ip]
+        self._answerer.admission.left(client.ip)
         client.sock.close()
         client.lost()
 
