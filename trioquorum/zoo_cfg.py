@@ -1,17 +1,17 @@
 """ZooKeeper's own configuration, read: ``zoo.cfg`` with its dynamic file and ``myid`` (config §1–4)."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from trioquorum import config as cfg
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits
+from trioquorum.properties import Entry, read_properties
 from trioquorum.transport import Address
-from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS, Entry, integer, refuse_protection, truth
+from trioquorum.zoo_inert import WITHOUT_EFFECT, nearest, reason_without_effect
+from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS, integer, refuse_protection, truth
+from trioquorum.zoo_servers import address, is_server_key, peers_of
 
 _TICK_TIME_MS: Final = 3000  # ZooKeeper's default, which a zoo.cfg without tickTime counts on
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::"))
@@ -35,10 +35,10 @@ def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
             limits[LIMITS[key]] = integer(entry)
         elif key in PROTECTIONS:
             refuse_protection(entry)
-        elif key not in _STRUCTURE and not _SERVER_KEY.fullmatch(key):
-            warnings.append(f"{entry.where}: {entry.key} has no effect here")
+        elif key not in _STRUCTURE and not is_server_key(key):
+            warnings.append(_without_effect(key, entry))
     data_dir = _data_dir(found, path)
-    peers = _peers(found, path)
+    peers = peers_of(found, path)
     own = _own_client(found)
     if not peers or _is_alone(found, peers, path):
         clients = tuple(dict.fromkeys(_merge(own, peers[0].client if peers else None, path)))
@@ -74,46 +74,16 @@ def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
     return config, warnings
 
 
-# -- Properties files --------------------------------------------------------------------------------------------------
+def _without_effect(key: str, entry: Entry) -> str:
+    """The warning for a key that changes nothing."""
+    if reason := reason_without_effect(key):
+        return f"{entry.where}: {entry.key} has no effect here: {reason}"
+    guess = nearest(key, (*SETTINGS, *LIMITS, *PROTECTIONS, *_STRUCTURE, *WITHOUT_EFFECT))
+    hint = "it has no effect" if guess is None else f"did you mean {guess}?"
+    return f"{entry.where}: {entry.key} is no key of ZooKeeper; {hint}"
 
 
-def read_properties(text: str, name: str) -> Iterator[Entry]:
-    """Java's properties format: comments, continued lines, escapes; ``=``, ``:`` or a blank ends the key."""
-    lines = enumerate(re.split("\r\n|\r|\n", text), 1)
-    for number, line in lines:
-        whole = line.lstrip(_BLANKS)
-        if not whole or whole[0] in "#!":
-            continue
-        while _continues(whole):
-            whole = whole[:-1] + next(lines, (0, ""))[1].lstrip(_BLANKS)
-        found = _PROPERTY.match(whole)
-        where = f"{name}:{number}"
-        if found is None:
-            raise ConfigError(f"{where}: has no key before the =")
-        key, value = (_unescape(part, where).strip() for part in (found["key"], whole[found.end() :]))
-        yield Entry(key, value, where)
-
-
-_BLANKS: Final = " \t\f"
-_PROPERTY: Final = re.compile(r"(?P<key>(?:\\.|[^\\=: \t\f])+)[ \t\f]*[=:]?[ \t\f]*", re.DOTALL)
-_ESCAPES: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-
-
-def _continues(line: str) -> bool:
-    """An odd number of backslashes at the end."""
-    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
-
-
-def _unescape(text: str, where: str) -> str:
-    def replace(found: re.Match[str]) -> str:
-        escaped = found[1]
-        if escaped[0] == "u":
-            if len(escaped) < 5:
-                raise ConfigError(f"{where}: \\u is not followed by four hexadecimal digits")
-            return chr(int(escaped[1:], 16))
-        return _ESCAPES.get(escaped, escaped)
-
-    return re.sub(r"\\(u[0-9a-fA-F]{4}|.)", replace, text, flags=re.DOTALL)
+# -- Reading -----------------------------------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> dict[str, Entry]:
@@ -122,11 +92,11 @@ def _read(path: Path) -> dict[str, Entry]:
     if "dynamicConfigFile" not in found:
         return found
     for key, entry in found.items():
-        if _SERVER_KEY.fullmatch(key):
+        if is_server_key(key):
             raise ConfigError(f"{entry.where}: {entry.key} belongs into dynamicConfigFile when there is one; move it")
     dynamic = Path(found["dynamicConfigFile"].value)
     for entry in read_properties(cfg.read_text(dynamic), str(dynamic)):
-        if not _SERVER_KEY.fullmatch(entry.key):
+        if not is_server_key(entry.key):
             raise ConfigError(f"{entry.where}: {entry.key} does not belong into a dynamic file; move it to {path}")
         found[entry.key] = entry
     return found
@@ -136,85 +106,9 @@ _STRUCTURE: Final = frozenset(
     ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
     + ("initLimit", "syncLimit", "observerMasterPort")
 )
-_SERVER_KEY: Final = re.compile(r"(?:server|group|weight)\.\d+")
 
 
 # -- The ensemble ------------------------------------------------------------------------------------------------------
-
-_HOST: Final = r"(?:\[[\w:.%]+\]|[^\[\]:;|\s]+)"
-_SERVER: Final = re.compile(
-    rf"(?P<host>{_HOST}):(?P<quorum>\d+):(?P<election>\d+)(?::(?P<role>\w+))?"
-    rf"(?:\s*;\s*(?:(?P<client_host>{_HOST}):)?(?P<client>\d+))?"
-)
-
-
-def _peers(found: Mapping[str, Entry], path: Path) -> tuple[cfg.PeerSpec, ...]:
-    if (algorithm := found.get("electionAlg")) and integer(algorithm) != 3:
-        raise ConfigError(
-            f"{algorithm.where}: electionAlg is {algorithm.value}; only 3 exists any more, remove the line"
-        )
-    groups: dict[int, int] = {}
-    weights: dict[int, int] = {}
-    specs: dict[int, cfg.PeerSpec] = {}
-    for key, entry in found.items():
-        kind, _, number = key.partition(".")
-        if not _SERVER_KEY.fullmatch(key):
-            continue
-        if kind == "weight":
-            weights[int(number)] = integer(entry)
-        elif kind == "group":
-            for member in entry.value.split(":"):
-                sid = integer(entry._replace(value=member))
-                if sid in groups:
-                    raise ConfigError(f"{entry.where}: server {sid} is in two groups; leave it in one")
-                groups[sid] = int(number)
-        else:
-            specs[int(number)] = _server(int(number), entry)
-    for sid in (groups.keys() | weights.keys()) - specs.keys():
-        raise ConfigError(
-            f"{path}: a group or weight names server {sid}, but there is no server.{sid}; add or remove it"
-        )
-    return tuple(
-        msgspec.structs.replace(
-            spec,
-            group=groups.get(sid),
-            weight=weights.get(sid, 1),
-            observer_master=_observer_master(spec, found.get("observerMasterPort")),
-        )
-        for sid, spec in sorted(specs.items())
-    )
-
-
-def _server(sid: int, entry: Entry) -> cfg.PeerSpec:
-    """``server.N``'s value: ``host:quorum:election[:role][;[host:]port]``, IPv6 hosts in brackets."""
-    if "|" in entry.value:
-        raise ConfigError(f"{entry.where}: {entry.key} has several addresses; only one is supported, keep one")
-    if entry.value.count(";") > 1:
-        raise ConfigError(f"{entry.where}: {entry.key} names a TLS client port; none is offered, remove that part")
-    found = _SERVER.fullmatch(entry.value)
-    if found is None:
-        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write host:2888:3888[:observer][;2181]")
-    role = (found["role"] or "participant").lower()
-    if role not in ("participant", "observer"):
-        raise ConfigError(f"{entry.where}: {found['role']!r} is no role; write participant or observer")
-    return cfg.PeerSpec(
-        id=sid,
-        quorum=_address(found["host"], found["quorum"], entry),
-        election=_address(found["host"], found["election"], entry),
-        client=_address(found["client_host"] or "0.0.0.0", found["client"], entry) if found["client"] else None,
-        role="observer" if role == "observer" else "participant",
-    )
-
-
-def _observer_master(spec: cfg.PeerSpec, port: Entry | None) -> Address | None:
-    """One port for all servers, each on its quorum host; 0 or less is ZooKeeper's default, none."""
-    return None if port is None or integer(port) <= 0 else _address(spec.quorum.host, port.value, port)
-
-
-def _address(host: str, port: str, entry: Entry) -> Address:
-    if not 0 < int(port) < 1 << 16:
-        raise ConfigError(f"{entry.where}: {port} is no port; use 1 to 65535")
-    return Address("tcp", host.strip("[]").lower(), int(port))
 
 
 def _is_alone(found: Mapping[str, Entry], peers: tuple[cfg.PeerSpec, ...], path: Path) -> bool:
@@ -235,13 +129,13 @@ def _own_client(found: Mapping[str, Entry]) -> Address | None:
     entry = found["clientPort"]
     host = found.get("clientPortAddress")
     integer(entry)
-    return _address(host.value if host else "0.0.0.0", entry.value, entry)
+    return address(host.value if host else "0.0.0.0", entry.value, entry)
 
 
 def _merge(own: Address | None, listed: Address | None, path: Path) -> tuple[Address, ...]:
     """The client addresses of static part and server line, which must not contradict each other."""
     if own is None or listed is None:
-        return tuple(address for address in (own, listed) if address is not None)
+        return tuple(one for one in (own, listed) if one is not None)
     if own == listed or (own.port == listed.port and own.host in _WILDCARDS):
         return (listed,)
     if own.port == listed.port and listed.host in _WILDCARDS:

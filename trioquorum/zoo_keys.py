@@ -2,18 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from trioquorum.config import FOUR_LETTER_WORDS
 from trioquorum.errors import ConfigError
+from trioquorum.properties import Entry
 
-
-class Entry(NamedTuple):
-    """One ``key=value`` and where it stands, ``file:line``."""
-
-    key: str
-    value: str
-    where: str
+_TRUTHS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def _text(entry: Entry) -> str:
@@ -37,16 +32,17 @@ def _number(entry: Entry) -> float:
 
 def truth(entry: Entry) -> bool:
     """ZooKeeper takes ``true``/``false`` for some keys and ``yes``/``no`` for others; both are taken for all."""
-    truths = {"true": True, "yes": True, "false": False, "no": False}
-    if entry.value.lower() not in truths:
+    found = _TRUTHS.get(entry.value.lower())
+    if found is None:
         raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write true or false")
-    return truths[entry.value.lower()]
+    return found
 
 
 def refuse_protection(entry: Entry) -> None:
     """Running without what the operator asked to be protected by would be worse than not running."""
-    if truth(entry):
-        raise ConfigError(f"{entry.where}: {entry.key} asks for a protection that is not offered; set it to false")
+    asks = truth(entry) if entry.value.lower() in _TRUTHS else bool(entry.value)
+    if asks:
+        raise ConfigError(f"{entry.where}: {entry.key} asks for a protection that is not offered; remove it")
 
 
 def _timeout(entry: Entry) -> int:
@@ -128,6 +124,7 @@ LIMITS: Final[Mapping[str, str]] = {
 
 PROTECTIONS: Final = frozenset(
     ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
-    + ("sessionRequireClientSASLAuth", "enforce.auth.enabled")
+    + ("sessionRequireClientSASLAuth", "enforce.auth.enabled", "enforce.auth.schemes", "ensembleAuthName")
+    + ("secureClientPort", "secureClientPortAddress", "sasl.requireKerberosConfig")
 )
-"""Keys that ask for a protection that is not offered."""
+"""Keys that ask for a protection that is not offered, unless their value is ``false`` or empty."""

@@ -159,7 +159,7 @@ def test_options_choose_the_configuration(file: str, tmp_path: Path) -> None:
     zoo_cfg.write_text(f"dataDir={tmp_path}\nclientPort=5\nnonsense=1\n")
     java, warnings = cli._server_config(None, None, zoo_cfg, None, None)
     assert str(java.client_addresses[0]) == "tcp://0.0.0.0:5"
-    assert warnings == [f"{zoo_cfg}:3: nonsense has no effect here"]
+    assert warnings == [f"{zoo_cfg}:3: nonsense is no key of ZooKeeper; it has no effect"]
 
 
 def test_options_that_do_not_go_together(file: str) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, strategies as st
 
 from trioquorum import config
 from trioquorum.errors import ConfigError
+from trioquorum.properties import read_properties
 from trioquorum.transport import Address
-from trioquorum.zoo_cfg import load_zoo_cfg, read_properties
+from trioquorum.zoo_cfg import load_zoo_cfg
 
 ENSEMBLE = """\
 # A comment, and ! starts one too
@@ -196,8 +197,8 @@ def test_a_dynamic_file(load: Loader, tmp_path: Path) -> None:
 def test_keys_without_effect_are_named(load: Loader) -> None:
     _, warnings = load(ENSEMBLE + "electionPortBindRetry=1\nzookeeper.tikTime=1\nsslQuorum=false\npeerType=observer\n")
     assert warnings == [
-        "zoo.cfg:11: electionPortBindRetry has no effect here",
-        "zoo.cfg:12: zookeeper.tikTime has no effect here",
+        "zoo.cfg:11: electionPortBindRetry has no effect here: a port that is taken ends the server at once",
+        "zoo.cfg:12: zookeeper.tikTime is no key of ZooKeeper; did you mean tickTime?",
         "zoo.cfg:14: peerType says observer, the server list says participant; the list counts",
     ]
 
@@ -211,7 +212,11 @@ def test_keys_without_effect_are_named(load: Loader) -> None:
         ("autopurge.purgeInterval=often", "zoo.cfg:11: autopurge.purgeInterval is 'often'; write hours"),
         ("4lw.commands.whitelist=ruok,ruck", "zoo.cfg:11: 'ruck' is no four-letter word of ZooKeeper"),
         ("electionAlg=1", "zoo.cfg:11: electionAlg is 1; only 3 exists any more"),
-        ("sslQuorum=true", "zoo.cfg:11: sslQuorum asks for a protection that is not offered; set it to false"),
+        ("sslQuorum=true", "zoo.cfg:11: sslQuorum asks for a protection that is not offered; remove it"),
+        (
+            "server.four=zoo4:2888:3888",
+            "zoo.cfg:11: server.four names no server or group; write a number behind the dot",
+        ),
         ("server.4=zoo4:2888", "zoo.cfg:11: server.4 is 'zoo4:2888'; write host:2888:3888[:observer][;2181]"),
         ("server.4=zoo4:2888:3888:boss", "zoo.cfg:11: 'boss' is no role; write participant or observer"),
         ("server.4=zoo4:2888:99999", "zoo.cfg:11: 99999 is no port; use 1 to 65535"),

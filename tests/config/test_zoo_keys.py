@@ -1,0 +1,317 @@
+"""Every key that ZooKeeper knows does here what its row says: it is in effect, warned of with a reason, or refused."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trioquorum.config import ServerConfig
+from trioquorum.errors import ConfigError
+from trioquorum.limits import Limits
+from trioquorum.settings import Settings
+from trioquorum.zoo_cfg import load_zoo_cfg
+from trioquorum.zoo_inert import WITHOUT_EFFECT, reason_without_effect
+from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS
+
+ENSEMBLE = """\
+dataDir={data}
+clientPort=2181
+initLimit=10
+syncLimit=5
+server.1=zoo1:2888:3888
+server.2=zoo2:2888:3888
+"""
+
+IN_EFFECT = """
+dataDir=/elsewhere
+dataLogDir=/elsewhere
+clientPort=2182
+clientPortAddress=10.0.0.1
+observerMasterPort=2191
+tickTime=1000
+initLimit=11
+syncLimit=6
+connectToLearnerMasterLimit=4
+minSessionTimeout=1
+maxSessionTimeout=1000000
+maxClientCnxns=7
+standaloneEnabled=false
+reconfigEnabled=true
+autopurge.snapRetainCount=5
+autopurge.purgeInterval=24
+oraclePath=/run/oracle
+preAllocSize=1024
+snapCount=1000
+commitLogCount=600
+snapshotSizeFactor=0.5
+forceSync=no
+fsync.warningthresholdms=50
+snapshot.trust.empty=true
+db.autocreate=false
+forceSnapshotSync=true
+jute.maxbuffer=2000000
+maxCnxns=70
+globalOutstandingLimit=10
+nio.sessionlessCnxnTimeout=700
+4lw.commands.whitelist=stat
+readonlymode.enabled=true
+cnxTimeout=3000
+fastleader.minNotificationInterval=100
+fastleader.maxNotificationInterval=6000
+leader.maxTimeToWaitForEpoch=800
+leader.maxConcurrentSnapSyncs=2
+leader.maxConcurrentDiffSyncs=0
+leaderServes=no
+leaderConnectDelayDuringRetryMs=20
+observer.reconnectDelayMs=300
+observer.election.DelayMs=0
+observerMaster.sizeLimit=1000000
+DigestAuthenticationProvider.superDigest=super:hash
+"""
+
+NO_EFFECT = """
+clientPortListenBacklog=10
+syncEnabled=false
+quorumListenOnAllIPs=true
+portUnification=true
+sslQuorumReloadCertFiles=true
+quorum.auth.kerberos.servicePrincipal=zk/host
+quorum.auth.learner.saslLoginContext=Learner
+quorum.auth.server.saslLoginContext=Server
+quorum.cnxn.threads.size=30
+multiAddress.enabled=true
+multiAddress.reachabilityCheckEnabled=false
+multiAddress.reachabilityCheckTimeoutMs=10
+localSessionsEnabled=true
+localSessionsUpgradingEnabled=true
+metricsProvider.className=org.example.Provider
+metricsProvider.httpPort=7000
+metricsProvider.exportJvmInfo=true
+jvm.pause.monitor=true
+jvm.pause.sleep.time.ms=1
+jvm.pause.warn-threshold.ms=1
+jvm.pause.info-threshold.ms=1
+snapSizeLimitInKb=1
+txnLogSizeLimitInKb=1
+flushDelay=1
+maxWriteQueuePollTime=1
+maxBatchSize=1
+snapshot.compression.method=gz
+datadir.autocreate=false
+digest.enabled=false
+serializeLastProcessedZxid.enabled=false
+closeSessionTxn.enabled=false
+jute.maxbuffer.extrasize=1024
+request_throttle_max_requests=1
+request_throttle_stall_time=1
+request_throttle_drop_stale=false
+request_throttler.shutdownTimeout=1
+request_stale_connection_check=false
+request_stale_latency_check=true
+throttled_op_wait_time=1
+largeRequestMaxBytes=1
+largeRequestThreshold=1
+connection_throttle_tokens=1
+connection_throttle_fill_time=1
+connection_throttle_fill_count=2
+connection_throttle_freeze_time=1
+connection_throttle_drop_increase=0.1
+connection_throttle_drop_decrease=0.1
+connection_throttle_decrease_ratio=1
+connection_throttle_weight_enabled=true
+connection_throttle_global_session_weight=1
+connection_throttle_local_session_weight=2
+connection_throttle_renew_session_weight=3
+nio.numSelectorThreads=1
+nio.numWorkerThreads=1
+nio.shutdownTimeout=1
+nio.directBufferBytes=1
+maxResponseCacheSize=1
+maxGetChildrenResponseCacheSize=1
+clientTcpKeepAlive=true
+tcpKeepAlive=true
+serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
+netty.advancedFlowControl.enabled=true
+netty.server.outstandingHandshake.limit=1
+netty.server.earlyDropSecureConnectionHandshakes=true
+extendedTypesEnabled=true
+emulate353TTLNodes=true
+znode.container.checkIntervalMs=1
+znode.container.maxPerMinute=1
+znode.container.maxNeverUsedIntervalMs=1
+watchManagerName=org.example.Manager
+watcherCleanThreadsNum=1
+watcherCleanThreshold=1
+watcherCleanIntervalInSeconds=1
+maxInProcessingDeadWatchers=1
+bitHashCacheSize=1
+enforceQuota=true
+quorumCnxnTimeoutMs=1
+electionPortBindRetry=1
+leader.ackLoggingFrequency=1
+leader.closeSocketAsync=true
+learner.closeSocketAsync=true
+learner.asyncSending=true
+leader.nodelay=false
+follower.nodelay=false
+observer.syncEnabled=false
+commitProcessor.numWorkerThreads=1
+commitProcessor.shutdownTimeout=1
+commitProcessor.maxReadBatchSize=1
+commitProcessor.maxCommitBatchSize=2
+forward_learner_requests_to_commit_processor_disabled=true
+follower.skipLearnerRequestToNextProcessor=true
+messageTracker.BufferSize=1
+messageTracker.Enabled=true
+testingonly.initialZxid=1
+skipACL=yes
+enableEagerACLCheck=true
+DigestAuthenticationProvider.enabled=false
+DigestAuthenticationProvider.digestAlg=SHA256
+X509AuthenticationProvider.superUser=CN=root
+superUser=root
+superUser.2=root2
+IPAuthenticationProvider.usexforwardedfor=true
+authProvider.1=org.example.Provider
+allowSaslFailedClients=true
+sasl.serverconfig=Server2
+kerberos.removeHostFromPrincipal=true
+kerberos.removeRealmFromPrincipal=true
+kerberos.canonicalizeHostNames=true
+ssl.keyStore.location=/key
+ssl.keyStore.password=x
+ssl.keyStore.passwordPath=/pass
+ssl.keyStore.type=PEM
+ssl.trustStore.location=/trust
+ssl.protocol=TLSv1.2
+ssl.enabledProtocols=TLSv1.2
+ssl.ciphersuites=X
+ssl.context.supplier.class=org.example.Supplier
+ssl.hostnameVerification=false
+ssl.clientHostnameVerification=true
+ssl.allowReverseDnsLookup=true
+ssl.crl=true
+ssl.ocsp=true
+ssl.clientAuth=none
+ssl.handshakeDetectionTimeoutMillis=1
+ssl.authProvider=mine
+ssl.quorum.keyStore.location=/key
+ssl.quorum.hostnameVerification=false
+client.certReload=true
+client.portUnification=true
+fips-mode=false
+audit.enable=true
+audit.impl.class=org.example.Audit
+admin.enableServer=true
+admin.serverAddress=10.0.0.1
+admin.serverPort=8081
+admin.idleTimeout=1
+admin.commandURL=/c
+admin.httpVersion=20
+admin.portUnification=true
+admin.forceHttps=true
+admin.needClientAuth=true
+admin.snapshot.enabled=false
+admin.restore.enabled=false
+admin.rateLimiterIntervalInMS=1
+"""
+
+REFUSED = """
+secureClientPort=2182
+secureClientPortAddress=10.0.0.1
+sslQuorum=true
+quorum.auth.enableSasl=true
+quorum.auth.serverRequireSasl=true
+quorum.auth.learnerRequireSasl=true
+ensembleAuthName=mine
+sessionRequireClientSASLAuth=true
+enforce.auth.enabled=true
+enforce.auth.schemes=sasl
+sasl.requireKerberosConfig=true
+"""
+
+
+def lines(text: str) -> list[str]:
+    return text.split()
+
+
+Load = Callable[[str], tuple[ServerConfig, list[str]]]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Read an ensemble's zoo.cfg with one more line."""
+    for name in ("data", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "myid").write_text("1")
+    path = tmp_path / "zoo.cfg"
+
+    def write_and_load(line: str) -> tuple[ServerConfig, list[str]]:
+        text = ENSEMBLE.format(data=tmp_path / "data") + line.replace("/elsewhere", f"{tmp_path}/elsewhere")
+        path.write_text(text + "\n")
+        return load_zoo_cfg(path)
+
+    return write_and_load
+
+
+@pytest.mark.parametrize("line", lines(IN_EFFECT))
+@pytest.mark.parametrize("prefix", ["", "zookeeper."])
+def test_a_key_in_effect_changes_the_configuration(load: Load, prefix: str, line: str) -> None:
+    without, _ = load("")
+    config, warnings = load(prefix + line)
+    assert warnings == []
+    assert config != without
+
+
+@pytest.mark.parametrize("line", lines(NO_EFFECT))
+@pytest.mark.parametrize("prefix", ["", "zookeeper."])
+def test_a_key_without_effect_is_warned_of_with_the_reason(load: Load, prefix: str, line: str) -> None:
+    without, _ = load("")
+    config, warnings = load(prefix + line)
+    assert config == without
+    name = line.partition("=")[0]
+    reason = reason_without_effect(name)
+    assert reason
+    assert [warning.partition(": ")[2] for warning in warnings] == [f"{prefix}{name} has no effect here: {reason}"]
+
+
+@pytest.mark.parametrize("line", lines(REFUSED))
+@pytest.mark.parametrize("prefix", ["", "zookeeper."])
+def test_a_protection_that_is_not_offered_is_refused(load: Load, prefix: str, line: str) -> None:
+    with pytest.raises(ConfigError, match=r"zoo.cfg:7: .* asks for a protection that is not offered; remove it"):
+        load(prefix + line)
+    name = line.partition("=")[0]
+    assert load(f"{name}=")[1] == []
+    assert load(f"{name}=false")[1] == []
+
+
+def test_each_key_is_of_one_kind() -> None:
+    names = [*SETTINGS, *LIMITS, *PROTECTIONS, *WITHOUT_EFFECT]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    rows = [line.partition("=")[0] for line in lines(IN_EFFECT + NO_EFFECT + REFUSED)]
+    assert [name for name, count in Counter(rows).items() if count > 1] == []
+    untold = [name for name in names if not any(row == name or row.startswith(name.rstrip("*")) for row in rows)]
+    assert untold == []
+
+
+def test_what_a_key_sets_exists() -> None:
+    assert {name for name, _ in SETTINGS.values()} <= set(Settings.__struct_fields__)
+    assert set(LIMITS.values()) <= set(Limits.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ("maxClientCnxn=60", "maxClientCnxn is no key of ZooKeeper; did you mean maxClientCnxns?"),
+        (
+            "4lw.command.whitelist=*",
+            "4lw.command.whitelist is no key of ZooKeeper; did you mean 4lw.commands.whitelist?",
+        ),
+        ("ticktime=1", "ticktime is no key of ZooKeeper; did you mean tickTime?"),
+        ("color=blue", "color is no key of ZooKeeper; it has no effect"),
+    ],
+)
+def test_an_unknown_key_is_named_with_what_it_looks_like(load: Load, line: str, warning: str) -> None:
+    _, warnings = load(line)
+    assert [found.partition(": ")[2] for found in warnings] == [warning]
