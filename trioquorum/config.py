@@ -19,6 +19,9 @@ Role = Literal["participant", "observer"]
 PEER_ID_MAX: Final = 254
 """The id is the top byte of the session ids its peer hands out, and 255 marks TTL znodes."""
 
+PEER_ID_353_MAX: Final = 127
+"""With ``emulate_353_ttl_nodes``: session ids of higher peers are negative, as TTL znodes' owners were."""
+
 STANDALONE_CLIENT: Final = Address("tcp", "127.0.0.1", 2181)
 
 _MIN_TIMEOUT_TICKS: Final = 2
@@ -199,6 +202,11 @@ def check(config: ServerConfig, source: str) -> None:
         raise ConfigError(f"{source}: snapshot_size_factor is {config.snapshot_size_factor}; it must be at most 1")
     if config.super_digest.count(":") != (1 if config.super_digest else 0):
         raise ConfigError(f"{source}: super_digest is no user:digest; make one from the password, or remove it")
+    if config.emulate_353_ttl_nodes and any(spec.id > PEER_ID_353_MAX for spec in config.peers):
+        raise ConfigError(
+            f"{source}: emulate_353_ttl_nodes takes sessions of peers above {PEER_ID_353_MAX} for times to live; give "
+            "the peers smaller ids, or remove it"
+        )
     unknown = config.four_letter_words - FOUR_LETTER_WORDS
     if unknown:
         raise ConfigError(f"{source}: {', '.join(sorted(unknown))} is no four-letter word of ZooKeeper; remove it")

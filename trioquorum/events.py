@@ -326,6 +326,12 @@ class SessionClosed(Event, frozen=True, tag="session_closed"):
     session: int
 
 
+class NodesSwept(Event, frozen=True, tag="nodes_swept"):
+    """Leader: so many containers and nodes with a time to live were of no more use, and are being deleted."""
+
+    nodes: int
+
+
 class ClientRefused(Event, frozen=True, tag="client_refused"):
     """A client connection was turned away or cut, and why."""
 

@@ -14,7 +14,7 @@ MAY_BE_ZERO: Final = frozenset(
     ("my_id", "config_version", "slow_flush_ms", "learner_connect_retry_ms", "learner_connect_limit_ticks")
     + ("observer_reconnect_delay_ms",)
     + ("connections_per_ip_max", "connections_max", "observer_election_delay_ms")
-    + ("snapshot_syncs_max", "diff_syncs_max")
+    + ("snapshot_syncs_max", "diff_syncs_max", "container_unused_ms_max")
 )
 """Settings and limits that may be 0."""
 
@@ -46,6 +46,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval
 
     super_digest: str = ""  # user:BASE64(SHA1("user:password")) of who may do everything; empty: nobody
+    extended_types_enabled: bool = False  # znodes with a time to live
+    emulate_353_ttl_nodes: bool = False  # a snapshot has TTL znodes as ZooKeeper 3.5.3 wrote them
+    container_check_interval_ms: int = 60_000  # znode.container.checkIntervalMs
+    container_deletions_per_minute_max: int = 10_000  # znode.container.maxPerMinute
+    container_unused_ms_max: int = 300_000  # znode.container.maxNeverUsedIntervalMs; 0: it may wait for ever
+
     reconfig_enabled: bool = False
     voters_min: int = 1  # a reconfiguration leaves at least so many; 2 where one alone would be a standalone server
 

@@ -154,6 +154,7 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
         ("election_resend_ms_min = 70000", "election_resend_ms_min is above election_resend_ms_max"),
         ("snapshot_size_factor = 1.5", "snapshot_size_factor is 1.5; it must be at most 1"),
         ("connect_timeout_ms = -1", "connect_timeout_ms is -1; it must be at least 1"),
+        ("container_deletions_per_minute_max = 0", "container_deletions_per_minute_max is 0; it must be at least 1"),
     ],
 )
 def test_settings_must_fit_together(tmp_path: Path, line: str, message: str) -> None:
@@ -238,3 +239,11 @@ def test_masters_are_looked_for_where_the_membership_has_them(
     assert 2 not in found
     assert (found[3].host, found[3].port) == joined if joined else 3 not in found
     assert masters.any_of(members, leader=1) == (joined is not None)
+
+
+def test_owners_of_353_leave_no_room_for_high_ids(tmp_path: Path) -> None:
+    text = THREE.replace("[ensemble]", "[ensemble]\nemulate_353_ttl_nodes = true")
+    assert load(tmp_path, text).emulate_353_ttl_nodes
+    high = text.replace("id = 2\n", "id = 128\n")
+    assert high != text
+    assert "takes sessions of peers above 127 for times to live" in refusal(tmp_path, high)

@@ -147,6 +147,25 @@ snapshot.trust.empty=true
     assert (server.observer_reconnect_delay_ms, limits.observer_master_bytes_max) == (300, 1_000_000)
 
 
+def test_clean_up_of_containers_and_ttl_nodes(load: Loader) -> None:
+    plain, _ = load(ENSEMBLE)
+    assert (plain.extended_types_enabled, plain.emulate_353_ttl_nodes) == (False, False)
+    server, warnings = load(
+        ENSEMBLE
+        + """
+zookeeper.extendedTypesEnabled=true
+emulate353TTLNodes=true
+znode.container.checkIntervalMs=500
+znode.container.maxPerMinute=60
+znode.container.maxNeverUsedIntervalMs=0
+"""
+    )
+    assert warnings == []
+    assert (server.extended_types_enabled, server.emulate_353_ttl_nodes) == (True, True)
+    assert (server.container_check_interval_ms, server.container_deletions_per_minute_max) == (500, 60)
+    assert server.container_unused_ms_max == 0
+
+
 @pytest.mark.parametrize("port", ["0", "-1"])
 def test_no_observer_master_port(load: Loader, port: str) -> None:
     server, _ = load(f"{ENSEMBLE}\nobserverMasterPort={port}")

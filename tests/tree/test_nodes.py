@@ -7,7 +7,7 @@ import pytest
 from tests.tree.kit import OPEN, Connection, Server, contents, copy_of, create, set_data, stat_of
 from trioquorum.errors import Code, CorruptSnapshot, PeerProtocolError
 from trioquorum.tree.nodes import DataTree, Node, client_cversion, persisted_stat
-from trioquorum.tree.owners import is_ttl, session_of, ttl_ms_of, ttl_owner
+from trioquorum.tree.owners import Owners, is_ttl, ttl_ms_of, ttl_owner
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CONTAINER_OWNER, Op
 from trioquorum.wire.records import Acl, StatPersisted
@@ -86,7 +86,7 @@ def test_owners() -> None:
     assert ttl_ms_of(ttl_owner(2**40 - 1)) == 2**40 - 1
     for owner in (0, CONTAINER_OWNER, 5, -5, 0xFE << 56, -(2**56) + 2**40):
         assert not is_ttl(owner)
-    assert [session_of(o) for o in (0, CONTAINER_OWNER, ttl_owner(9), 5, -5)] == [0, 0, 0, 5, -5]
+    assert [Owners().session_of(o) for o in (0, CONTAINER_OWNER, ttl_owner(9), 5, -5)] == [0, 0, 0, 5, -5]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 import pytest
 
-from tests.tree.kit import Connection, Server, at, create, create_ttl, set_data
+from tests.tree.kit import Connection, Server, at, create, set_data
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree import reads
-from trioquorum.tree.cleanup import expendable
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import Acl, AclResponse, ChildrenResponse, IntResponse, SetWatches, SetWatches2, Stat
 
@@ -124,25 +123,3 @@ def test_set_watches_with_nulls(server: Server) -> None:
     ear = Connection(2)
     assert reads.set_watches(server.tree, SetWatches2(0, None, None, None, None, None), ear) == b""
     assert not server.tree.watches
-
-
-def test_what_the_clean_up_may_take(server: Server) -> None:
-    client = Connection(1)
-    server.write(client, Op.CREATE_CONTAINER, create("/fresh", flags=4))
-    server.write(client, Op.CREATE_CONTAINER, create("/used", flags=4))
-    server.write(client, Op.CREATE, create("/used/child"))
-    server.write(client, Op.CREATE_CONTAINER, create("/full", flags=4))
-    server.write(client, Op.CREATE, create("/full/child"))
-    server.write(client, Op.CREATE_TTL, create_ttl("/ttl", 5, 600))
-    server.write(client, Op.CREATE_TTL, create_ttl("/busy", 5, 600))
-    server.write(client, Op.CREATE, create("/busy/child"))
-    now = server.now_ms
-    assert expendable(server.tree, now) == []
-    server.write(client, Op.DELETE, at("/used/child"))
-    assert expendable(server.tree, now + 600) == ["/used"]
-    assert expendable(server.tree, now + 601) == ["/ttl", "/used"]
-    assert expendable(server.tree, now + 300_001) == ["/fresh", "/ttl", "/used"]
-    assert expendable(server.tree, now + 300_001, unused_container_ms=0) == ["/ttl", "/used"]
-    server.now_ms += 601
-    server.write(client, Op.SET_DATA, set_data("/ttl"))
-    assert expendable(server.tree, server.now_ms + 600) == ["/used"]

@@ -376,6 +376,14 @@ ROWS: dict[int, Row] = {
         "tree/test_reads.py::test_set_watches_tells_what_was_missed",
         "client/test_client_core.py::test_many_watches_are_set_again_in_pieces",
     ),
+    60: row(
+        "containers go when they are empty, TTL nodes when they are idle and childless, both by the leader alone",
+        "tree/test_cleanup.py::test_what_the_clean_up_may_take",
+        "sim/test_sweeping.py::test_containers_go_when_they_are_emptied_or_never_used",
+        "sim/test_sweeping.py::test_ttl_nodes_go_when_they_are_idle_and_have_no_children",
+        "sim/test_sweeping.py::test_a_client_may_not_sweep",
+        "interop/test_clean_up.py::test_a_server_cleans_up",
+    ),
     62: row(
         "the schemes and what each operation needs; super; ACLs are shown without secrets",
         "tree/test_prep.py::test_each_operation_needs_its_own_permission",
@@ -395,7 +403,6 @@ ROWS: dict[int, Row] = {
 ELSEWHERE: dict[int, str] = {
     17: "TLS between peers is a transport's business: no scenario of the protocol",
     18: "SASL between peers: authentication, no scenario of the protocol",
-    60: "containers and TTL nodes are not swept, as README says among the known limits",
     61: "quotas are not kept, as README says among the known limits",
     64: "four-letter words concern one server alone, not the quorum; what reads them is tested in cli/test_status.py",
 }

@@ -13,6 +13,7 @@ from trioquorum.peer.learner_handler import LearnerHandler
 from trioquorum.peer.learner_port import LearnerPort, listen
 from trioquorum.peer.oracle import Oracle
 from trioquorum.peer.reconfiguring import Reconfiguring
+from trioquorum.peer.sweeping import sweep
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.transport import Listener
 from trioquorum.tree.prep import WriteRequest
@@ -263,6 +264,7 @@ class Leading:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.serve_clients, self.service if peer.config.leader_serves else None)
             nursery.start_soon(peer.keep_snapshots)
+            nursery.start_soon(sweep, peer, self.service)
             nursery.start_soon(Reconfiguring(self).run, name="reconfigurations")
             await self._ticker()
 

@@ -11,6 +11,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -29,10 +30,11 @@ from trioquorum.peer.masters import Masters
 from trioquorum.peer.members import Members
 from trioquorum.peer.oracle import Ask, Oracle, file_oracle
 from trioquorum.peer.standalone import lead_alone
+from trioquorum.peer.terms import terms_of
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService, SendPackets
 from trioquorum.pipeline.read_only import ReadOnlyService
-from trioquorum.pipeline.service import Service, Terms
+from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.server.admission import Admission
 from trioquorum.server.clients import ClientPorts, bind_client_ports
@@ -43,6 +45,7 @@ from trioquorum.storage.epochs import Epochs
 from trioquorum.storage.membership import Membership
 from trioquorum.storage.trust import Trust, hand_in_marker
 from trioquorum.transport import Address, Transports
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.sessions import SessionIds
 from trioquorum.wire.election import PeerState
 from trioquorum.zab.ballots import Vote
@@ -110,7 +113,13 @@ async def serve(
         )
         trust = Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot)
         db = await Database.load(
-            snapshots, logs, config.limits, events, slow_flush_ms=config.slow_flush_ms, trust=trust
+            snapshots,
+            logs,
+            config.limits,
+            events,
+            slow_flush_ms=config.slow_flush_ms,
+            trust=trust,
+            new_tree=partial(DataTree, emulates_353=config.emulate_353_ttl_nodes),
         )
         epochs = await Epochs.load(snapshots, db.last_zxid)
         around.on_database(db)
@@ -155,18 +164,7 @@ class Peer:
         self.stats = stats
         self.members = members
         self.session_ids = SessionIds(config.my_id, around.wall_ms())
-        self.terms = Terms(
-            server_id=config.my_id,
-            tick_time_ms=config.tick_time_ms,
-            session_timeout_ms_min=config.min_session_timeout_ms,
-            session_timeout_ms_max=config.max_session_timeout_ms,
-            limits=config.limits,
-            clock=trio.current_time,
-            wall_ms=around.wall_ms,
-            super_digest=config.super_digest,
-            reconfig_enabled=config.reconfig_enabled,
-            voters_min=config.voters_min,
-        )
+        self.terms = terms_of(config, around.wall_ms)
         self.masters = Masters(config, around.rng)
         self.oracle: Oracle | None = None
         if config.oracle_path:

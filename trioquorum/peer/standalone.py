@@ -6,6 +6,7 @@ import trio
 
 from trioquorum.errors import StorageError
 from trioquorum.events import Established
+from trioquorum.peer.sweeping import sweep
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.storage.trust import MARKER
 from trioquorum.zab.leader import COUNTER_MASK, Leader
@@ -54,6 +55,7 @@ async def _serve(peer: "Peer") -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.serve_clients, service)
         nursery.start_soon(peer.keep_snapshots)
+        nursery.start_soon(sweep, peer, service)
         await _tick(peer, service)
         nursery.cancel_scope.cancel(reason="a new epoch begins")
 

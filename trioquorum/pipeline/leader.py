@@ -5,7 +5,7 @@ for all learners, one append to the log. Proposals leave before the leader's own
 for its own disk when a quorum of others has acknowledged.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
@@ -14,11 +14,12 @@ from trioquorum.pipeline.sending import Outbox, send_packets
 from trioquorum.pipeline.service import Service, Terms
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.storage.database import Database
+from trioquorum.tree.cleanup import candidates, is_expendable
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import PacketType, QuorumPacket
-from trioquorum.wire.records import ReconfigRequest
+from trioquorum.wire.records import PathRequest, ReconfigRequest
 from trioquorum.wire.txn import SetDataTxn, Txn, is_reconfig
 from trioquorum.zab.leader import COUNTER_MASK, Leader, Proposal
 from trioquorum.zab.quorum import QuorumConfig
@@ -47,7 +48,8 @@ class LeaderService(Service):
         self.observers: dict[int, Outbox] = {}
         self.last_proposed = first_zxid
         self.tracker = SessionTracker(terms.tick_time_ms)
-        self._prep = Prep(db.tree, self.tracker, PrepOptions(), self if terms.reconfig_enabled else None)
+        options = PrepOptions(extended_types=terms.extended_types)
+        self._prep = Prep(db.tree, self.tracker, options, self if terms.reconfig_enabled else None)
         self.machine = machine
         self.synced: Callable[[], Collection[int]] = lambda: (machine.my_id,)
         """The peers, this one included, that have all history and keep up."""
@@ -265,6 +267,21 @@ class LeaderService(Service):
         for session in self.tracker.expired(now_ms):
             self.events.emit(SessionExpired(session=session, timeout_ms=self.tree.sessions.get(session, 0)))
             self.submit(WriteRequest(session, 0, Op.CLOSE_SESSION, b"", [], LOCAL_OWNER))
+        self.flush()
+
+    # Clean-up
+
+    def expendables(self) -> Iterator[str]:
+        """Paths of the containers and TTL nodes there are now; TTL nodes stay where there should be none (§14)."""
+        return candidates(self.tree, ttl=self.terms.extended_types)
+
+    def is_expendable(self, path: str) -> bool:
+        """Whether ``path`` is a container or TTL node that may go now."""
+        return is_expendable(self.tree, path, self.terms.wall_ms(), self.terms.unused_container_ms)
+
+    def sweep(self, path: str) -> None:
+        """Delete such a node, unless something of it waits to be committed."""
+        self.submit(WriteRequest(0, 0, Op.DELETE_CONTAINER, PathRequest(path).encode(), [], LOCAL_OWNER))
         self.flush()
 
     def monitor(self) -> dict[str, object]:

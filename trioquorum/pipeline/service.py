@@ -17,6 +17,7 @@ from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.replies import reply_body
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.storage.database import Database
+from trioquorum.tree.cleanup import UNUSED_CONTAINER_MS
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import SessionIds
 from trioquorum.wire.client import REQUEST_HEADER, encode_connect_response, frame, reply, session_password
@@ -57,6 +58,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     super_digest: str = ""
     reconfig_enabled: bool = False
     voters_min: int = 1
+    extended_types: bool = False
+    unused_container_ms: int = UNUSED_CONTAINER_MS
 
 
 class Service:

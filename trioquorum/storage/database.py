@@ -20,7 +20,7 @@ from trioquorum.storage.trust import MARKER, Trust
 from trioquorum.storage.txn_log import TxnLog
 from trioquorum.tree.apply import Applied
 from trioquorum.tree.digest import VERSION, WRAP
-from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.nodes import DataTree, NewTree
 from trioquorum.wire.txn import Txn, decode_txn
 
 REPLAY_TXNS_PER_CHECKPOINT: Final = 128
@@ -61,12 +61,15 @@ class Database:
     a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other.
     """
 
-    def __init__(self, disk: Disk, txn_log: TxnLog, log: LogWriter, limits: Limits, events: Events) -> None:
-        self.tree = DataTree()
+    def __init__(
+        self, disk: Disk, txn_log: TxnLog, log: LogWriter, limits: Limits, events: Events, new_tree: NewTree
+    ) -> None:
+        self.tree = new_tree()
         self.log = log
         self.committed_log = CommittedLog(limits.committed_log_txns_max)
         self.digest_mismatches = 0
         self._disk = disk
+        self._new_tree = new_tree
         self._txn_log = txn_log
         self._events = events
         self._chunk_bytes = limits.snapshot_chunk_bytes
@@ -87,11 +90,13 @@ class Database:
         *,
         slow_flush_ms: int,
         trust: Trust = Trust(),  # noqa: B008  (frozen)
+        new_tree: NewTree = DataTree,
     ) -> Self:
         """Read snapshot and log (disk-format §5) of the directories of snapshots and of logs, which may be one.
 
         An empty directory that may be trusted is an empty database, and gets a snapshot that says so; one that may
-        not leaves ``vote_zxid`` at −1. ``slow_flush_ms``: see LogWriter.
+        not leaves ``vote_zxid`` at −1. ``slow_flush_ms``: see LogWriter. ``new_tree`` makes the empty trees that
+        snapshots are read into.
 
         Raises:
             StorageError: the data is damaged or incomplete. Nothing was changed but a torn tail cut off.
@@ -103,12 +108,12 @@ class Database:
         txn_log = TxnLog(log_disk, events)
         await txn_log.recover()
         marked = MARKER in await log_disk.list()
-        db = cls(disk, txn_log, LogWriter(txn_log, limits, events, slow_flush_ms), limits, events)
-        loaded = await snapshots.load_newest(disk, events)
+        db = cls(disk, txn_log, LogWriter(txn_log, limits, events, slow_flush_ms), limits, events, new_tree)
+        loaded = await snapshots.load_newest(disk, events, new_tree)
         if loaded is not None:
             await db._replay(loaded)
         elif txn_log.last_zxid and trust.no_snapshot:
-            await db._replay(snapshots.Loaded(tree=DataTree(), zxid=0, digest=None, skipped=set()))
+            await db._replay(snapshots.Loaded(tree=new_tree(), zxid=0, digest=None, skipped=set()))
             await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
         elif txn_log.last_zxid:
             raise StorageError(
@@ -258,7 +263,7 @@ class Database:
             StorageError: it could not be done: the peer stops.
         """
         async with self._files:
-            loaded = await snapshots.load_newest(self._disk, self._events, zxid)
+            loaded = await snapshots.load_newest(self._disk, self._events, self._new_tree, zxid)
             if loaded is None or not await self._reaches(loaded.zxid, zxid):
                 self._needs_snapshot = True
                 raise RoleEnded(f"the history here cannot be cut back to 0x{zxid:x}, which was never logged")
@@ -283,7 +288,7 @@ class Database:
             PeerProtocolError: what came is no whole snapshot; nothing was changed.
             StorageError: it could not be written: the peer stops.
         """
-        tree = DataTree()
+        tree = self._new_tree()
         parser = SnapshotParser(tree, body=True)
         try:
             async for chunk in chunks:

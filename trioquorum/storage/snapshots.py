@@ -11,7 +11,7 @@ from trioquorum.events import Events, SnapshotSkipped, SnapshotTaken
 from trioquorum.storage.disk import TEMPORARY, Disk
 from trioquorum.storage.names import SNAPSHOT, file_name, sorted_by_zxid
 from trioquorum.storage.snapshot import MAGIC, SnapshotDigest, SnapshotParser, snapshot_chunks
-from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.nodes import DataTree, NewTree
 
 CANDIDATES_MAX: Final = 100
 READ_BYTES: Final = 32 << 10
@@ -51,7 +51,9 @@ async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes
     return zxid
 
 
-async def load_newest(disk: Disk, events: Events, zxid_max: int | None = None) -> Loaded | None:
+async def load_newest(
+    disk: Disk, events: Events, new_tree: NewTree = DataTree, zxid_max: int | None = None
+) -> Loaded | None:
     """The newest snapshot that is whole, not newer than ``zxid_max``; ``None`` if there is no such file.
 
     Raises:
@@ -62,7 +64,7 @@ async def load_newest(disk: Disk, events: Events, zxid_max: int | None = None) -
     skipped: set[int] = set()
     for zxid, name in candidates[:CANDIDATES_MAX]:
         try:
-            tree, digest = await _load(disk, name)
+            tree, digest = await _load(disk, name, new_tree())
         except CorruptSnapshot as error:
             events.emit(SnapshotSkipped(file=name, reason=str(error)))
             skipped.add(zxid)
@@ -77,10 +79,9 @@ async def load_newest(disk: Disk, events: Events, zxid_max: int | None = None) -
     return None
 
 
-async def _load(disk: Disk, name: str) -> tuple[DataTree, SnapshotDigest | None]:
+async def _load(disk: Disk, name: str, tree: DataTree) -> tuple[DataTree, SnapshotDigest | None]:
     if name.endswith(".snappy"):
         raise CorruptSnapshot("it is compressed by snappy, which this version does not read")
-    tree = DataTree()
     parser = SnapshotParser(tree)
     unzip = zlib.decompressobj(wbits=_GZIP_WINDOW) if name.endswith(".gz") else None
     at = 0

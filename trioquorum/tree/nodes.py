@@ -4,7 +4,7 @@ Built for a million nodes: paths, ACL ids, small ints and empty data are shared,
 node's stat is kept as the 68 bytes that a reply carries, so a read only concatenates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 
 import msgspec
@@ -13,7 +13,7 @@ from trioquorum.errors import Code, CorruptSnapshot
 from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
 from trioquorum.tree.apply import Applied, apply_txn
 from trioquorum.tree.digest import WRAP, node_digest
-from trioquorum.tree.owners import is_ttl, session_of
+from trioquorum.tree.owners import Owners
 from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
 from trioquorum.tree.watches import WatchTables
 from trioquorum.wire.ops import CONTAINER_OWNER
@@ -94,8 +94,8 @@ class DataTree:
     """All nodes by full path, with every index over them.
 
     Parents stand in front of their children in ``nodes``. ``last_zxid`` is the last transaction that is applied as a
-    whole. ``digest`` follows every change while ``keeps_digest`` is set, and is 0 otherwise. The four ``/zookeeper``
-    nodes of a fresh tree are always there.
+    whole. ``digest`` follows every change while ``keeps_digest`` is set, and is 0 otherwise. ``owners`` reads what
+    ephemeralOwner says. The four ``/zookeeper`` nodes of a fresh tree are always there.
     """
 
     __slots__ = (
@@ -106,13 +106,15 @@ class DataTree:
         "keeps_digest",
         "last_zxid",
         "nodes",
+        "owners",
         "sessions",
         "ttls",
         "watches",
     )
 
-    def __init__(self, *, keeps_digest: bool = True) -> None:
+    def __init__(self, *, keeps_digest: bool = True, emulates_353: bool = False) -> None:
         self.keeps_digest = keeps_digest
+        self.owners = Owners(emulates_353=emulates_353)
         self.watches = WatchTables()
         self.clear()
         self.restore_node(ROOT, b"", OPEN_ACL_ID, bytes(PERSISTED.size))
@@ -149,7 +151,7 @@ class DataTree:
         self.acls.restore_use(acl)
         czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = PERSISTED.unpack(persisted)
         shown = client_cversion(cversion, 0)
-        session = session_of(owner)
+        session = self.owners.session_of(owner)
         length = len(data) if data else 0
         stat = STAT.pack(czxid, mzxid, ctime, mtime, version, shown, aversion, session, length, 0, pzxid)
         if path != ROOT:
@@ -212,7 +214,7 @@ class DataTree:
             existing.acl = acl_id
             self._adopt(parent_path, parent, parent_cversion, zxid)
             return Code.NODEEXISTS
-        shown_owner = session_of(owner) if owner else 0
+        shown_owner = self.owners.session_of(owner) if owner else 0
         length = len(data) if data else 0
         stat = STAT.pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown_owner, length, 0, zxid)
         self.nodes[path] = node = Node(data, acl_id, stat, None, 0, owner)
@@ -306,7 +308,7 @@ class DataTree:
     def _own(self, path: str, owner: int) -> None:
         if owner == CONTAINER_OWNER:
             self.containers.add(path)
-        elif is_ttl(owner):
+        elif self.owners.is_ttl(owner):
             self.ttls.add(path)
         else:
             self.ephemerals.setdefault(owner, set()).add(path)
@@ -314,7 +316,7 @@ class DataTree:
     def _disown(self, path: str, owner: int) -> None:
         if owner == CONTAINER_OWNER:
             self.containers.discard(path)
-        elif is_ttl(owner):
+        elif self.owners.is_ttl(owner):
             self.ttls.discard(path)
         else:
             paths = self.ephemerals.get(owner)
@@ -349,6 +351,10 @@ class DataTree:
             self._drop(path, node)
             self.acls.release(node.acl)
             below.extend(f"{path}/{name}" for name in node.children or ())
+
+
+NewTree = Callable[[], DataTree]
+"""Makes a tree as a server was told to have it."""
 
 
 def _restat(node: Node, pzxid: int) -> None:

@@ -7,7 +7,6 @@ import msgspec
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import AclList
 from trioquorum.tree.nodes import DataTree, acl_version, data_version
-from trioquorum.tree.owners import session_of
 
 
 class Change(msgspec.Struct, gc=False):
@@ -76,7 +75,7 @@ class PendingChanges:
             return
         for path, change in fresh.items():
             self._proposed[path] = change
-            if change.owner and change.exists and (session := session_of(change.owner)):
+            if change.owner and change.exists and (session := self._tree.owners.session_of(change.owner)):
                 self._ephemerals.setdefault(session, set()).add(path)
         self._queue.append((zxid, fresh))
         self._fresh = {}
@@ -92,7 +91,7 @@ class PendingChanges:
                 if self._proposed.get(path) is change:
                     del self._proposed[path]
                     if change.owner:
-                        self._forget_ephemeral(path, session_of(change.owner))
+                        self._forget_ephemeral(path, self._tree.owners.session_of(change.owner))
 
     def _forget_ephemeral(self, path: str, session: int) -> None:
         paths = self._ephemerals.get(session)

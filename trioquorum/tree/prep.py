@@ -87,7 +87,7 @@ class MembershipView(Protocol):
 class Prep:
     """Turns requests into transactions, one at a time, and remembers what they will change."""
 
-    __slots__ = ("members", "options", "pending", "sessions", "zxid")
+    __slots__ = ("members", "options", "owners", "pending", "sessions", "zxid")
 
     def __init__(
         self, tree: DataTree, sessions: SessionChecks, options: PrepOptions, members: MembershipView | None = None
@@ -97,6 +97,7 @@ class Prep:
         self.members = members
         self.zxid = 0
         self.options = options
+        self.owners = tree.owners
         self.pending = PendingChanges(tree)
 
     def prepare(self, request: WriteRequest, zxid: int, time_ms: int) -> Txn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import OPEN_ACL, OPEN_ACL_BYTES, OPEN_ACL_LIST, check_acl, fixup_acl
-from trioquorum.tree.owners import is_ttl, session_of, ttl_owner
+from trioquorum.tree.owners import ttl_owner
 from trioquorum.tree.paths import SPECIAL, parent_of, roughly_valid, sequence_suffix, validate_path
 from trioquorum.tree.pending import Change, PendingChanges
 from trioquorum.wire.jute import decode_buffer, decode_text
@@ -129,7 +129,7 @@ def create(
         raise RequestFailed(Code.BADARGUMENTS)
     if pending.look(path) is not None:
         raise RequestFailed(Code.NODEEXISTS)
-    if parent.owner and session_of(parent.owner):
+    if parent.owner and prep.owners.session_of(parent.owner):
         raise RequestFailed(Code.NOCHILDRENFOREPHEMERALS)
     cversion = parent.cversion + 1 if parent.cversion != INT_MAX else INT_MIN
     record: CreateTxn | CreateContainerTxn | CreateTtlTxn
@@ -174,7 +174,7 @@ def delete_container(prep: "Prep", asked: str | None) -> DeleteTxn:
     node = prep.pending.get(path)
     if node.children:
         raise RequestFailed(Code.NOTEMPTY)
-    if prep.pending.proposed(path) or not (node.owner == CONTAINER_OWNER or is_ttl(node.owner)):
+    if prep.pending.proposed(path) or not (node.owner == CONTAINER_OWNER or prep.owners.is_ttl(node.owner)):
         raise RequestFailed(Code.BADVERSION)
     remove(prep.pending, path, node)
     return DeleteTxn(path)

@@ -1,0 +1,26 @@
+"""What a peer's configuration grants its clients."""
+
+from collections.abc import Callable
+
+import trio
+
+from trioquorum.config import ServerConfig
+from trioquorum.pipeline.service import Terms
+
+
+def terms_of(config: ServerConfig, wall_ms: Callable[[], int]) -> Terms:
+    """The terms of every service of this peer; ``wall_ms`` is its clock of the day."""
+    return Terms(
+        server_id=config.my_id,
+        tick_time_ms=config.tick_time_ms,
+        session_timeout_ms_min=config.min_session_timeout_ms,
+        session_timeout_ms_max=config.max_session_timeout_ms,
+        limits=config.limits,
+        clock=trio.current_time,
+        wall_ms=wall_ms,
+        super_digest=config.super_digest,
+        reconfig_enabled=config.reconfig_enabled,
+        voters_min=config.voters_min,
+        extended_types=config.extended_types_enabled,
+        unused_container_ms=config.container_unused_ms_max,
+    )
