@@ -67,6 +67,11 @@ leaderConnectDelayDuringRetryMs=20
 observer.reconnectDelayMs=300
 observer.election.DelayMs=0
 observerMaster.sizeLimit=1000000
+extendedTypesEnabled=true
+emulate353TTLNodes=true
+znode.container.checkIntervalMs=1
+znode.container.maxPerMinute=1
+znode.container.maxNeverUsedIntervalMs=1
 DigestAuthenticationProvider.superDigest=super:hash
 """
 
@@ -135,11 +140,6 @@ serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
 netty.advancedFlowControl.enabled=true
 netty.server.outstandingHandshake.limit=1
 netty.server.earlyDropSecureConnectionHandshakes=true
-extendedTypesEnabled=true
-emulate353TTLNodes=true
-znode.container.checkIntervalMs=1
-znode.container.maxPerMinute=1
-znode.container.maxNeverUsedIntervalMs=1
 watchManagerName=org.example.Manager
 watcherCleanThreadsNum=1
 watcherCleanThreshold=1
