@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -84,6 +84,10 @@ def serve(
     peer_id: Annotated[int | None, typer.Option("--id", help="Which peer of --peers this is.")] = None,
     peers: Annotated[Path | None, typer.Option(help="The ensemble, a peers.toml.")] = None,
     config: Annotated[Path | None, typer.Option(help="ZooKeeper's zoo.cfg, instead of --id and --peers.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-D", metavar="NAME=VALUE", help="A key of --config that counts more than the file."),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where the data is kept [default: below ./trioquorum-data].")
     ] = None,
@@ -95,7 +99,7 @@ def serve(
 ) -> None:
     """Run one server until SIGINT or SIGTERM: a peer of an ensemble, or a standalone server without options."""
     try:
-        server, warnings = _server_config(peer_id, peers, config, data_dir, client)
+        server, warnings = _server_config(peer_id, peers, config, data_dir, client, overrides or ())
         # The server's modules load only now: help and status do not wait for them.
         from trioquorum.events import Events
         from trioquorum.log import configure, log_events
@@ -161,7 +165,12 @@ def status(
 
 
 def _server_config(
-    peer_id: int | None, peers: Path | None, config: Path | None, data_dir: Path | None, client: str | None
+    peer_id: int | None,
+    peers: Path | None,
+    config: Path | None,
+    data_dir: Path | None,
+    client: str | None,
+    overrides: Sequence[str] = (),
 ) -> tuple[ServerConfig, list[str]]:
     """What the options ask for, and warnings.
 
@@ -175,7 +184,9 @@ def _server_config(
             raise ConfigError(
                 "--config names a zoo.cfg, which says all there is to say; drop --id, --peers and --data-dir"
             )
-        return load_zoo_cfg(config)
+        return load_zoo_cfg(config, overrides)
+    if overrides:
+        raise ConfigError("--set is for the keys of a zoo.cfg; name it with --config, or drop --set")
     if peers is not None:
         if peer_id is None:
             ids = ", ".join(str(spec.id) for spec in read_peers(peers))

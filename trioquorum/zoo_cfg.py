@@ -1,6 +1,6 @@
 """ZooKeeper's own configuration, read: ``zoo.cfg`` with its dynamic file and ``myid`` (config §1–4)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,20 +10,31 @@ from trioquorum.limits import Limits
 from trioquorum.properties import Entry, read_properties
 from trioquorum.transport import Address
 from trioquorum.zoo_inert import WITHOUT_EFFECT, nearest, reason_without_effect
-from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS, integer, refuse_protection, truth
+from trioquorum.zoo_keys import (
+    LIMITS,
+    PROTECTIONS,
+    SETTINGS,
+    house_name,
+    house_value,
+    integer,
+    refuse_protection,
+    truth,
+)
 from trioquorum.zoo_servers import address, is_server_key, peers_of
 
 _TICK_TIME_MS: Final = 3000  # ZooKeeper's default, which a zoo.cfg without tickTime counts on
 _WILDCARDS: Final = frozenset(("0.0.0.0", "::"))
 
 
-def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
+def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerConfig, list[str]]:
     """The configuration in ``path``, and one line for each key that has no effect here.
 
+    ``overrides`` are ``name=value``, and count more than the file.
+
     Raises:
-        ConfigError: the file, its dynamic file or ``myid`` cannot be read or used.
+        ConfigError: the file, its dynamic file, an override or ``myid`` cannot be read or used.
     """
-    found = _read(path)
+    found = _read(path, overrides)
     warnings: list[str] = []
     settings: dict[str, Any] = {"tick_time_ms": _TICK_TIME_MS, "purge_enabled": False, "voters_min": 2}
     limits: dict[str, Any] = {}
@@ -35,6 +46,8 @@ def load_zoo_cfg(path: Path) -> tuple[cfg.ServerConfig, list[str]]:
             limits[LIMITS[key]] = integer(entry)
         elif key in PROTECTIONS:
             refuse_protection(entry)
+        elif ours := house_name(entry):
+            (limits if ours in Limits.__struct_fields__ else settings)[ours] = house_value(entry, ours)
         elif key not in _STRUCTURE and not is_server_key(key):
             warnings.append(_without_effect(key, entry))
     data_dir = _data_dir(found, path)
@@ -86,9 +99,10 @@ def _without_effect(key: str, entry: Entry) -> str:
 # -- Reading -----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def _read(path: Path, overrides: Iterable[str]) -> dict[str, Entry]:
     """All entries, those of the dynamic file included; a later line replaces an earlier one, as in Java."""
-    found = {entry.key.removeprefix("zookeeper."): entry for entry in read_properties(cfg.read_text(path), str(path))}
+    entries = (*read_properties(cfg.read_text(path), str(path)), *map(_override, overrides))
+    found = {entry.key.removeprefix("zookeeper."): entry for entry in entries}
     if "dynamicConfigFile" not in found:
         return found
     for key, entry in found.items():
@@ -100,6 +114,13 @@ def _read(path: Path) -> dict[str, Entry]:
             raise ConfigError(f"{entry.where}: {entry.key} does not belong into a dynamic file; move it to {path}")
         found[entry.key] = entry
     return found
+
+
+def _override(text: str) -> Entry:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"--set {text}: write name=value")
+    return Entry(name.strip(), value.strip(), "--set")
 
 
 _STRUCTURE: Final = frozenset(

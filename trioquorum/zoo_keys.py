@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from trioquorum.config import FOUR_LETTER_WORDS
+import msgspec
+
 from trioquorum.errors import ConfigError
+from trioquorum.limits import Limits
 from trioquorum.properties import Entry
+from trioquorum.settings import FOUR_LETTER_WORDS, Settings
 
 _TRUTHS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -43,6 +46,36 @@ def refuse_protection(entry: Entry) -> None:
     asks = truth(entry) if entry.value.lower() in _TRUTHS else bool(entry.value)
     if asks:
         raise ConfigError(f"{entry.where}: {entry.key} asks for a protection that is not offered; remove it")
+
+
+def house_name(entry: Entry) -> str | None:
+    """The setting or limit that a key names as ``peers.toml`` does, ``trioquorum.<name>``: ZooKeeper has no such key.
+
+    Raises:
+        ConfigError: there is no such setting, or ZooKeeper has a name for it.
+    """
+    if not entry.key.startswith(_HOUSE):
+        return None
+    name = entry.key.removeprefix(_HOUSE)
+    if name not in _HOUSE_TYPES:
+        raise ConfigError(f"{entry.where}: there is no setting {name!r}; remove {entry.key} or correct its spelling")
+    theirs = {field: key for key, (field, _) in SETTINGS.items()} | {field: key for key, field in LIMITS.items()}
+    if name in theirs:
+        raise ConfigError(f"{entry.where}: {entry.key} has a name in ZooKeeper; write {theirs[name]}")
+    return name
+
+
+def house_value(entry: Entry, name: str) -> object:
+    """What ``entry`` sets the setting or limit ``name`` to."""
+    try:
+        return msgspec.convert(entry.value, _HOUSE_TYPES[name], strict=False)
+    except msgspec.ValidationError:
+        kind = getattr(_HOUSE_TYPES[name], "__name__", str(_HOUSE_TYPES[name]))
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a value of type {kind}") from None
+
+
+_HOUSE: Final = "trioquorum."
+_HOUSE_TYPES: Final = {field.name: field.type for kind in (Settings, Limits) for field in msgspec.structs.fields(kind)}
 
 
 def _timeout(entry: Entry) -> int:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -160,11 +161,13 @@ def test_options_choose_the_configuration(file: str, tmp_path: Path) -> None:
     java, warnings = cli._server_config(None, None, zoo_cfg, None, None)
     assert str(java.client_addresses[0]) == "tcp://0.0.0.0:5"
     assert warnings == [f"{zoo_cfg}:3: nonsense is no key of ZooKeeper; it has no effect"]
+    java, warnings = cli._server_config(None, None, zoo_cfg, None, None, ["clientPort=6", "zookeeper.tickTime = 70"])
+    assert (str(java.client_addresses[0]), java.tick_time_ms) == ("tcp://0.0.0.0:6", 70)
 
 
 def test_options_that_do_not_go_together(file: str) -> None:
     path = Path(file)
-    for options, message in [
+    refused: list[tuple[tuple[Any, ...], str]] = [
         ((7, None, None, None, None), "--peers is missing"),
         ((None, path, None, None, None), f"--id is missing; say which peer of {file} this is: 7"),
         ((8, path, None, None, None), "there is no peer 8; choose --id from: 7"),
@@ -172,7 +175,9 @@ def test_options_that_do_not_go_together(file: str) -> None:
         ((None, None, path, path, None), "drop --id, --peers and --data-dir"),
         ((7, path, None, None, "tcp://h:1"), "drop --client"),
         ((None, None, None, None, "h:1"), "'h:1' is not an address"),
-    ]:
+        ((7, path, None, None, None, ["tickTime=1"]), "--set is for the keys of a zoo.cfg"),
+    ]
+    for options, message in refused:
         with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
             cli._server_config(*options)
 
@@ -183,6 +188,17 @@ def test_a_bad_file_is_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["serve", "--id", "7", "--peers", str(file)])
     message = f"trioquorum: {file}: unknown key peer[0].colour; remove it or correct its spelling\n"
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
+def test_set_is_spelt_as_java_spells_it(tmp_path: Path) -> None:
+    zoo_cfg = tmp_path / "zoo.cfg"
+    zoo_cfg.write_text(f"dataDir={tmp_path}\nclientPort=5\n")
+    for options, message in [
+        (["-Dzookeeper.tickTime=2s"], "--set: zookeeper.tickTime is '2s'; write a whole number"),
+        (["--set", "tickTime"], "--set tickTime: write name=value"),
+    ]:
+        result = CliRunner().invoke(cli.app, ["serve", "--config", str(zoo_cfg), *options])
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"trioquorum: {message}\n")
 
 
 def test_version() -> None:

@@ -1,12 +1,14 @@
 """Every key that ZooKeeper knows does here what its row says: it is in effect, warned of with a reason, or refused."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from trioquorum.config import ServerConfig
+from trioquorum.config import ServerConfig, load_peers_toml
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits
 from trioquorum.settings import Settings
@@ -21,6 +23,13 @@ initLimit=10
 syncLimit=5
 server.1=zoo1:2888:3888
 server.2=zoo2:2888:3888
+"""
+
+PEER = """
+[[peer]]
+id = 1
+quorum = "tcp://127.0.0.1:2881"
+election = "tcp://127.0.0.1:3881"
 """
 
 IN_EFFECT = """
@@ -256,32 +265,32 @@ def load(tmp_path: Path) -> Load:
 
 
 @pytest.mark.parametrize("line", lines(IN_EFFECT))
-@pytest.mark.parametrize("prefix", ["", "zookeeper."])
-def test_a_key_in_effect_changes_the_configuration(load: Load, prefix: str, line: str) -> None:
+def test_a_key_in_effect_changes_the_configuration(load: Load, line: str) -> None:
     without, _ = load("")
-    config, warnings = load(prefix + line)
+    config, warnings = load(line)
     assert warnings == []
     assert config != without
+    assert load(f"zookeeper.{line}") == (config, [])
 
 
 @pytest.mark.parametrize("line", lines(NO_EFFECT))
-@pytest.mark.parametrize("prefix", ["", "zookeeper."])
-def test_a_key_without_effect_is_warned_of_with_the_reason(load: Load, prefix: str, line: str) -> None:
+def test_a_key_without_effect_is_warned_of_with_the_reason(load: Load, line: str) -> None:
     without, _ = load("")
-    config, warnings = load(prefix + line)
-    assert config == without
     name = line.partition("=")[0]
     reason = reason_without_effect(name)
     assert reason
-    assert [warning.partition(": ")[2] for warning in warnings] == [f"{prefix}{name} has no effect here: {reason}"]
+    for prefix in ("", "zookeeper."):
+        config, warnings = load(prefix + line)
+        assert config == without
+        assert [warning.partition(": ")[2] for warning in warnings] == [f"{prefix}{name} has no effect here: {reason}"]
 
 
 @pytest.mark.parametrize("line", lines(REFUSED))
-@pytest.mark.parametrize("prefix", ["", "zookeeper."])
-def test_a_protection_that_is_not_offered_is_refused(load: Load, prefix: str, line: str) -> None:
-    with pytest.raises(ConfigError, match=r"zoo.cfg:7: .* asks for a protection that is not offered; remove it"):
-        load(prefix + line)
+def test_a_protection_that_is_not_offered_is_refused(load: Load, line: str) -> None:
     name = line.partition("=")[0]
+    for prefix in ("", "zookeeper."):
+        with pytest.raises(ConfigError, match=r"zoo.cfg:7: .* asks for a protection that is not offered; remove it"):
+            load(prefix + line)
     assert load(f"{name}=")[1] == []
     assert load(f"{name}=false")[1] == []
 
@@ -293,6 +302,56 @@ def test_each_key_is_of_one_kind() -> None:
     assert [name for name, count in Counter(rows).items() if count > 1] == []
     untold = [name for name in names if not any(row == name or row.startswith(name.rstrip("*")) for row in rows)]
     assert untold == []
+
+
+SAMPLES = {"four_letter_words": ["ruok"], "super_digest": "super:hash", "max_session_timeout_ms": 100_000}
+
+
+def other_than(name: str, default: object) -> object:
+    """A value that is not the default, as TOML has it."""
+    if name in SAMPLES:
+        return SAMPLES[name]
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default - 1 if default > 1 else default + 1
+    return default / 2 if isinstance(default, float) else "/some/where"
+
+
+FIELDS = [
+    (table, field.name, other_than(field.name, field.default))
+    for table, kind in (("ensemble", Settings), ("limits", Limits))
+    for field in msgspec.structs.fields(kind)
+]
+
+
+@pytest.mark.parametrize(("table", "name", "value"), FIELDS)
+def test_every_setting_and_limit_can_be_set_in_both_files(
+    load: Load, tmp_path: Path, table: str, name: str, value: object
+) -> None:
+    path = tmp_path / "peers.toml"
+    path.write_text(f"[{table}]\n{name} = {json.dumps(value)}\n{PEER}")
+    config = load_peers_toml(path, 1, tmp_path / "data")
+    holder = config.limits if table == "limits" else config
+    assert getattr(holder, name) == (frozenset(value) if isinstance(value, list) else value)
+    if name not in {*(field for field, _ in SETTINGS.values()), *LIMITS.values()}:
+        config, warnings = load(f"trioquorum.{name}={json.dumps(value)}")
+        assert warnings == []
+        assert getattr(config.limits if table == "limits" else config, name) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trioquorum.tick_time_ms=1", "trioquorum.tick_time_ms has a name in ZooKeeper; write tickTime"),
+        ("trioquorum.snap_count=1", "trioquorum.snap_count has a name in ZooKeeper; write snapCount"),
+        ("trioquorum.speed=1", "there is no setting 'speed'; remove trioquorum.speed or correct its spelling"),
+        ("trioquorum.redial_ms_min=x", "trioquorum.redial_ms_min is 'x'; write a value of type int"),
+    ],
+)
+def test_a_wrong_house_name_is_refused(load: Load, line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"zoo.cfg:7: {message}"):
+        load(line)
 
 
 def test_what_a_key_sets_exists() -> None:
