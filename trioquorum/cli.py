@@ -15,7 +15,7 @@ import msgspec
 import trio
 import typer
 
-from trioquorum import __version__, cli_simulate
+from trioquorum import __version__, cli_files, cli_simulate
 from trioquorum.config import (
     STANDALONE_CLIENT,
     PeerSpec,
@@ -47,6 +47,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(cli_simulate.simulate)
+app.add_typer(cli_files.log_app, name="log")
+app.add_typer(cli_files.snapshot_app, name="snapshot")
 
 
 class LogLevel(StrEnum):
@@ -94,6 +96,9 @@ def serve(
     client: Annotated[
         str | None, typer.Option(help=f"Client address of a standalone server [default: {STANDALONE_CLIENT}].")
     ] = None,
+    resync: Annotated[
+        bool, typer.Option("--resync", help="Set damaged data aside and take everything from the leader.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="The quietest events to log.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON objects, one a line.")] = False,
 ) -> None:
@@ -108,6 +113,8 @@ def serve(
         configure(log_level, json=log_json)
         for line in warnings:
             _say(line)
+        if resync:
+            _set_aside(server)
         events = Events(log_events(server.my_id, log_level))
         trio.run(_until_signalled, partial(serve_peer, server, events))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
@@ -195,6 +202,22 @@ def _server_config(
     if peer_id is not None:
         raise ConfigError("--peers is missing; name the peers.toml that has this --id, or drop --id")
     return standalone(data_dir, STANDALONE_CLIENT if client is None else Address.parse(client)), []
+
+
+def _set_aside(server: ServerConfig) -> None:
+    """What ``--resync`` does before the start.
+
+    Raises:
+        ConfigError: there is no ensemble to take data from.
+        StorageError, OSError: the data cannot be moved.
+    """
+    from trioquorum.peer.run import DATA_FOLDER
+    from trioquorum.storage.resync import set_aside
+
+    if not server.peers:
+        raise ConfigError("--resync takes the data from a leader, and a standalone server has none; restore a backup")
+    for moved in set_aside(server.data_dir / DATA_FOLDER, server.data_log_dir / DATA_FOLDER):
+        _say(f"the data as it was lies in {moved} now")
 
 
 async def _until_signalled(run: Callable[[], Awaitable[object]], stop_timeout_s: float = STOP_TIMEOUT_S) -> None:

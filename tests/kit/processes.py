@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,11 +106,11 @@ class Ensemble:
         for i in list(self.processes):
             self.kill(i)
 
-    def start(self, *ids: int) -> Self:
-        """Start peers (all by default)."""
+    def start(self, *ids: int, options: Sequence[str] = ()) -> Self:
+        """Start peers (all by default), with more ``options`` of serve."""
         for i in ids or self.ids:
             command = [sys.executable, "-m", "trioquorum", "serve", "--id", str(i)]
-            command += ["--peers", str(self.config), "--data-dir", str(self.data_dir(i)), "--log-json"]
+            command += ["--peers", str(self.config), "--data-dir", str(self.data_dir(i)), "--log-json", *options]
             with self.log(i).open("ab") as log:
                 self.processes[i] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return self

@@ -39,6 +39,7 @@ from trioquorum.pipeline.stats import ServerStats
 from trioquorum.server.admission import Admission
 from trioquorum.server.clients import ClientPorts, bind_client_ports
 from trioquorum.server.four_letter import Answerer, settings_text
+from trioquorum.storage import resync
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import Disk, RealDisk
 from trioquorum.storage.epochs import Epochs
@@ -371,6 +372,7 @@ def open_disks(config: ServerConfig, stack: AsyncExitStack) -> tuple[Disk, Disk]
     Raises:
         StorageError: one cannot be used.
     """
+    resync.finish(config.data_dir / DATA_FOLDER)
     disks = []
     for folder in dict.fromkeys((config.data_dir / DATA_FOLDER, config.data_log_dir / DATA_FOLDER)):
         disk = RealDisk(folder, force_sync=config.force_sync, preallocate_bytes=config.log_preallocate_bytes)

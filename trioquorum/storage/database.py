@@ -10,7 +10,7 @@ from trioquorum.errors import CorruptLog, CorruptSnapshot, PeerProtocolError, Ro
 from trioquorum.events import DatabaseLoaded, DataUntrusted, DigestMismatch, Events, LogUnusable
 from trioquorum.invariants import invariant
 from trioquorum.limits import Limits
-from trioquorum.storage import retention, snapshots
+from trioquorum.storage import resync, retention, snapshots
 from trioquorum.storage.disk import Disk
 from trioquorum.storage.log_reader import COUNTER_MASK, Record
 from trioquorum.storage.log_writer import LogWriter
@@ -26,7 +26,7 @@ from trioquorum.wire.txn import Txn, decode_txn
 REPLAY_TXNS_PER_CHECKPOINT: Final = 128
 RECEIVE_BYTES: Final = 32 << 10
 
-_START_AFRESH: Final = "move this peer's data away and let it take everything from the others"
+_START_AFRESH: Final = "start this peer with --resync, which takes everything from the others"
 
 
 class CommittedLog:
@@ -78,6 +78,7 @@ class Database:
         self._exact = True
         self._needs_snapshot = False
         self._trusted = True
+        self._resyncing = False
         self._files = trio.Lock()
 
     @classmethod
@@ -95,8 +96,8 @@ class Database:
         """Read snapshot and log (disk-format §5) of the directories of snapshots and of logs, which may be one.
 
         An empty directory that may be trusted is an empty database, and gets a snapshot that says so; one that may
-        not leaves ``vote_zxid`` at −1. ``slow_flush_ms``: see LogWriter. ``new_tree`` makes the empty trees that
-        snapshots are read into.
+        not, or whose data was set aside (``resync``), leaves ``vote_zxid`` at −1. ``slow_flush_ms``: see LogWriter.
+        ``new_tree`` makes the empty trees that snapshots are read into.
 
         Raises:
             StorageError: the data is damaged or incomplete. Nothing was changed but a torn tail cut off.
@@ -108,6 +109,7 @@ class Database:
         txn_log = TxnLog(log_disk, events)
         await txn_log.recover()
         marked = MARKER in await log_disk.list()
+        resyncing = resync.MARKER in await disk.list()
         db = cls(disk, txn_log, LogWriter(txn_log, limits, events, slow_flush_ms), limits, events, new_tree)
         loaded = await snapshots.load_newest(disk, events, new_tree)
         if loaded is not None:
@@ -120,13 +122,15 @@ class Database:
                 "there is a log but no snapshot, so the beginning of the data is lost; restore the snapshots, or "
                 f"{_START_AFRESH}"
             )
-        elif marked or trust.empty:
+        elif (marked or trust.empty) and not resyncing:
             await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
         else:
-            db._trusted, db._needs_snapshot = False, True
+            db._trusted, db._needs_snapshot, db._resyncing = False, True, resyncing
             events.emit(DataUntrusted())
         if marked:
             await log_disk.remove(MARKER)
+        if resyncing and loaded is not None:
+            await disk.remove(resync.MARKER)
         return db
 
     async def _replay(self, loaded: snapshots.Loaded) -> None:
@@ -307,6 +311,9 @@ class Database:
                 await self.log.truncate(zxid)
             await snapshots.remove_after(self._disk, zxid)
             await snapshots.write_snapshot(self._disk, tree, self._events, self._chunk_bytes)
+            if self._resyncing:
+                await self._disk.remove(resync.MARKER)
+                self._resyncing = False
             await self.log.roll()
             self._txn_log.base = zxid
             tree.watches = self.tree.watches

@@ -60,8 +60,8 @@ class FileReader:
                 parsed = parse_records(data, self.at - base, whole=whole, base=base)
             except (CorruptLog, PeerProtocolError) as error:
                 raise CorruptLog(
-                    f"{self.name} is damaged: {error}; restore it, or move this peer's data away and let it take "
-                    "everything from the others"
+                    f"{self.name} is damaged: {error}; restore it, or start this peer with --resync, which "
+                    "takes everything from the others"
                 ) from None
             self.at = base + parsed.at
             self._need = parsed.need
@@ -142,6 +142,6 @@ class LogReader:
 
 def _hole(last: int, zxid: int) -> CorruptLog:
     return CorruptLog(
-        f"the log has nothing between 0x{last:x} and 0x{zxid:x}; restore the missing file, or move this peer's data "
-        "away and let it take everything from the others"
+        f"the log has nothing between 0x{last:x} and 0x{zxid:x}; restore the missing file, or start this peer with "
+        "--resync, which takes everything from the others"
     )

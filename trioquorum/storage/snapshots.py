@@ -73,8 +73,8 @@ async def load_newest(
             return Loaded(tree, zxid, digest, skipped)
     if candidates:
         raise StorageError(
-            f"none of the {len(candidates)} snapshots can be used; restore one, or move this peer's data away and "
-            "let it take everything from the others"
+            f"none of the {len(candidates)} snapshots can be used; restore one, or start this peer with --resync, "
+            "which takes everything from the others"
         )
     return None
 

@@ -1,0 +1,141 @@
+"""Snapshot files, read without a server."""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from trioquorum.errors import CorruptSnapshot
+from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_below
+from trioquorum.storage.names import SNAPSHOT, zxid_of
+from trioquorum.storage.snapshot import SnapshotParser
+from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.owners import session_of
+
+READ_BYTES: Final = 256 << 10
+GZIP_WINDOW: Final = 31
+LARGEST: Final = 10
+
+
+class Stats(msgspec.Struct, kw_only=True):
+    """Sums over a snapshot; sizes are bytes. ``top`` is znodes and data by the first part of the path."""
+
+    file: str
+    zxid: str
+    sessions: int
+    znodes: int
+    ephemerals: int
+    containers: int
+    ttls: int
+    data_bytes: int
+    acls: int
+    depth: int
+    digest: str
+    largest: list[tuple[str, int]]
+    widest: list[tuple[str, int]]
+    top: dict[str, tuple[int, int]]
+
+
+def load(file: Path, read: Callable[[int], object] = lambda _: None) -> DataTree:
+    """The tree in ``file``, plain or gzip; ``read`` is told of every so many bytes that were read.
+
+    Its digest is compared when it was taken at the snapshot's own zxid: later changes may be in the file in part.
+
+    Raises:
+        CorruptSnapshot: it is damaged; names the file.
+    """
+    tree = DataTree()
+    try:
+        parser = SnapshotParser(tree)
+        for chunk in _chunks(file, read):
+            parser.feed(chunk)
+        parser.finish()
+        tree.last_zxid = zxid_of(file.name, SNAPSHOT) or 0
+        told = parser.digest
+        if told is not None and told.zxid == tree.last_zxid and told.digest != tree.digest:
+            raise CorruptSnapshot(f"its digest is {told.digest:#x}, its nodes have {tree.digest:#x}")
+    except CorruptSnapshot as error:
+        raise CorruptSnapshot(f"{file}: {error}") from None
+    return tree
+
+
+def _chunks(file: Path, read: Callable[[int], object]) -> Iterator[bytes]:
+    if file.name.endswith(".snappy"):
+        raise CorruptSnapshot("it is compressed by snappy, which this version does not read")
+    unzip = zlib.decompressobj(wbits=GZIP_WINDOW) if file.name.endswith(".gz") else None
+    with file.open("rb") as opened:
+        while chunk := opened.read(READ_BYTES):
+            read(len(chunk))
+            if unzip is None:
+                yield chunk
+                continue
+            while chunk:
+                try:
+                    yield unzip.decompress(chunk, READ_BYTES)
+                except zlib.error as error:
+                    raise CorruptSnapshot(f"it cannot be unpacked: {error}") from None
+                chunk = unzip.unconsumed_tail
+    if unzip is not None and (unzip.unused_data or not unzip.eof):
+        raise CorruptSnapshot("it does not end where its compressed data ends")
+
+
+def dump(tree: DataTree, top: str | None = None) -> Iterator[Json]:
+    """Sessions, then every node, parents first; of the subtree ``top`` only its nodes."""
+    for session, timeout_ms in sorted(tree.sessions.items()) if top is None else ():
+        yield {"session": hexadecimal(session), "timeout_ms": timeout_ms}
+    for path in sorted(tree.nodes):
+        node = tree.nodes[path]
+        if top is not None and not is_below(path, top):
+            continue
+        yield describe_node(path, node, tree.acls.get(node.acl))
+
+
+def stats(file: Path, tree: DataTree) -> Stats:
+    """What is in ``tree``, in numbers."""
+    sizes = {path: len(node.data or b"") for path, node in tree.nodes.items()}
+    widths = {path: len(node.children or ()) for path, node in tree.nodes.items()}
+    tops: Counter[str] = Counter()
+    top_bytes: Counter[str] = Counter()
+    for path, size in sizes.items():
+        top = "/" + path.split("/", 2)[1]
+        tops[top] += 1
+        top_bytes[top] += size
+    return Stats(
+        file=file.name,
+        zxid=hexadecimal(tree.last_zxid),
+        sessions=len(tree.sessions),
+        znodes=len(tree.nodes),
+        ephemerals=sum(bool(node.owner and session_of(node.owner)) for node in tree.nodes.values()),
+        containers=len(tree.containers),
+        ttls=len(tree.ttls),
+        data_bytes=sum(sizes.values()),
+        acls=len(tree.acls.by_id),
+        depth=max(path.count("/") if path != "/" else 0 for path in tree.nodes),
+        digest=hexadecimal(tree.digest),
+        largest=Counter(sizes).most_common(LARGEST),
+        widest=Counter(widths).most_common(LARGEST),
+        top={path: (count, top_bytes[path]) for path, count in sorted(tops.items())},
+    )
+
+
+def diff(old: DataTree, new: DataTree) -> Iterator[Json]:
+    """What differs, in the order of the paths: nodes that came, went, or have other data, stat, ACL or owner."""
+    for path in sorted(old.nodes.keys() | new.nodes.keys()):
+        before, after = (_described(tree, path) for tree in (old, new))
+        if before is None:
+            yield {"path": path, "only_in": "second"}
+        elif after is None:
+            yield {"path": path, "only_in": "first"}
+        elif before != after:
+            names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+            yield {"path": path, "differs": {name: [before.get(name), after.get(name)] for name in names}}
+    for session in sorted(old.sessions.keys() ^ new.sessions.keys()):
+        yield {"session": hexadecimal(session), "only_in": "first" if session in old.sessions else "second"}
+
+
+def _described(tree: DataTree, path: str) -> Json | None:
+    node = tree.nodes.get(path)
+    return None if node is None else describe_node(path, node, tree.acls.get(node.acl))

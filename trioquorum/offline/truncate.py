@@ -1,0 +1,50 @@
+"""Cutting the log of a server that is stopped."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from trioquorum.errors import StorageError
+from trioquorum.events import Events
+from trioquorum.offline.folder import DATA_FOLDER
+from trioquorum.storage import snapshots
+from trioquorum.storage.disk import RealDisk
+from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
+from trioquorum.storage.txn_log import TxnLog
+
+KEPT: Final = "before-truncate"
+
+
+async def truncate(data_dir: Path, zxid: int) -> Path:
+    """Forget what lies behind ``zxid``; a copy of the whole directory as it was is made first, whose path is returned.
+
+    Raises:
+        StorageError: a server runs there, the history would not reach ``zxid`` then, or a copy is there already.
+        CorruptLog, DiskFailed: it could not be done; the copy is whole.
+    """
+    folder = data_dir / DATA_FOLDER if (data_dir / DATA_FOLDER).is_dir() else data_dir
+    kept = folder.with_name(f"{folder.name}.{KEPT}-{zxid:x}")
+    if kept.exists():
+        raise StorageError(f"{kept} is there already; move it away")
+    with closing(RealDisk(folder)) as disk:
+        names = await disk.list()
+        oldest = min((found for found, _ in sorted_by_zxid(names, SNAPSHOT)), default=None)
+        logs = sorted_by_zxid(names, LOG)
+        if oldest is None or oldest > zxid:
+            raise StorageError(
+                f"{folder}: no snapshot is as old as {zxid:#x}, so nothing would be left to start from; the oldest is "
+                f"{'missing' if oldest is None else hex(oldest)}"
+            )
+        if not logs:
+            raise StorageError(f"{folder}: there is no log in it; logs in a folder of their own are cut there")
+        await trio.to_thread.run_sync(shutil.copytree, folder, kept)
+        log = TxnLog(disk, Events())
+        try:
+            await log.truncate(zxid)
+            await snapshots.remove_after(disk, zxid)
+        finally:
+            await log.aclose()
+    return kept
