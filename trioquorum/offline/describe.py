@@ -3,7 +3,7 @@
 from typing import Any
 
 from trioquorum.tree.nodes import STAT, Node
-from trioquorum.tree.owners import is_ttl, session_of, ttl_ms_of
+from trioquorum.tree.owners import is_ttl, ttl_ms_of
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CONTAINER_OWNER, Op
 from trioquorum.wire.records import Acl
@@ -118,4 +118,4 @@ def _kind(owner: int) -> Json:
         return {"kind": "container"}
     if is_ttl(owner):
         return {"kind": "ttl", "ttl_ms": ttl_ms_of(owner)}
-    return {"kind": "ephemeral", "session": hexadecimal(session_of(owner))}
+    return {"kind": "ephemeral", "session": hexadecimal(owner)}

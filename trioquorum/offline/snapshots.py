@@ -13,7 +13,6 @@ from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_bel
 from trioquorum.storage.names import SNAPSHOT, zxid_of
 from trioquorum.storage.snapshot import SnapshotParser
 from trioquorum.tree.nodes import DataTree
-from trioquorum.tree.owners import session_of
 
 READ_BYTES: Final = 256 << 10
 GZIP_WINDOW: Final = 31
@@ -108,7 +107,7 @@ def stats(file: Path, tree: DataTree) -> Stats:
         zxid=hexadecimal(tree.last_zxid),
         sessions=len(tree.sessions),
         znodes=len(tree.nodes),
-        ephemerals=sum(bool(node.owner and session_of(node.owner)) for node in tree.nodes.values()),
+        ephemerals=sum(map(len, tree.ephemerals.values())),
         containers=len(tree.containers),
         ttls=len(tree.ttls),
         data_bytes=sum(sizes.values()),
