@@ -1,6 +1,7 @@
 """The edge to real time and chance; everything else gets them passed in."""
 
 import random
+import secrets
 import time
 
 
@@ -12,3 +13,8 @@ def wall_clock_ms() -> int:
 def fresh_random() -> random.Random:
     """A generator seeded by the operating system, for production peers."""
     return random.Random()  # noqa: S311  (jitter, not secrets)
+
+
+def fresh_nonce() -> str:
+    """Text that nobody can guess and that never comes again."""
+    return secrets.token_hex(16)

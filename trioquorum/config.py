@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from trioquorum.config_security import AuthSettings, check_auth
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits
 from trioquorum.settings import FOUR_LETTER_WORDS as FOUR_LETTER_WORDS, MAY_BE_OFF, MAY_BE_ZERO, Settings as Settings
@@ -58,6 +59,7 @@ class ServerConfig(Settings, frozen=True, kw_only=True):
     data_log_dir: Path
     config_version: int = 0
     limits: Limits = Limits()
+    auth: AuthSettings = AuthSettings()
 
     def __post_init__(self) -> None:
         if self.min_session_timeout_ms == 0:
@@ -114,6 +116,7 @@ class _PeersFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     peer: list[_Peer]
     ensemble: Settings = Settings()
     limits: Limits = Limits()
+    auth: AuthSettings = AuthSettings()
 
 
 def load_peers_toml(path: Path, my_id: int, data_dir: Path | None = None) -> ServerConfig:
@@ -139,6 +142,7 @@ def load_peers_toml(path: Path, my_id: int, data_dir: Path | None = None) -> Ser
         data_dir=data_dir,
         data_log_dir=data_dir,
         limits=file.limits,
+        auth=file.auth,
         **msgspec.structs.asdict(file.ensemble),
     )
     check(config, str(path))
@@ -210,6 +214,7 @@ def check(config: ServerConfig, source: str) -> None:
     unknown = config.four_letter_words - FOUR_LETTER_WORDS
     if unknown:
         raise ConfigError(f"{source}: {', '.join(sorted(unknown))} is no four-letter word of ZooKeeper; remove it")
+    check_auth(config.auth, source)
     if config.peers:
         check_peers(config.peers, source)
 

@@ -20,6 +20,7 @@ from trioquorum.zoo_keys import (
     refuse_protection,
     truth,
 )
+from trioquorum.zoo_security import SECURITY, auth_settings, is_security
 from trioquorum.zoo_servers import address, is_server_key, peers_of
 
 _TICK_TIME_MS: Final = 3000  # ZooKeeper's default, which a zoo.cfg without tickTime counts on
@@ -48,7 +49,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
             refuse_protection(entry)
         elif ours := house_name(entry):
             (limits if ours in Limits.__struct_fields__ else settings)[ours] = house_value(entry, ours)
-        elif key not in _STRUCTURE and not is_server_key(key):
+        elif key not in _STRUCTURE and not is_server_key(key) and not is_security(key, entry):
             warnings.append(_without_effect(key, entry))
     data_dir = _data_dir(found, path)
     peers = peers_of(found, path)
@@ -81,6 +82,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
         data_log_dir=Path(found["dataLogDir"].value) if "dataLogDir" in found else data_dir,
         config_version=_version(found),
         limits=Limits(**limits),
+        auth=auth_settings(found),
         **settings,
     )
     cfg.check(config, str(path))
@@ -91,7 +93,7 @@ def _without_effect(key: str, entry: Entry) -> str:
     """The warning for a key that changes nothing."""
     if reason := reason_without_effect(key):
         return f"{entry.where}: {entry.key} has no effect here: {reason}"
-    guess = nearest(key, (*SETTINGS, *LIMITS, *PROTECTIONS, *_STRUCTURE, *WITHOUT_EFFECT))
+    guess = nearest(key, (*SETTINGS, *LIMITS, *PROTECTIONS, *SECURITY, *_STRUCTURE, *WITHOUT_EFFECT))
     hint = "it has no effect" if guess is None else f"did you mean {guess}?"
     return f"{entry.where}: {entry.key} is no key of ZooKeeper; {hint}"
 

@@ -11,7 +11,7 @@ _NO_CACHE: Final = "replies are made without a cache"
 _NO_WATCH_MANAGER: Final = "there is one kind of watch table, and it never has dead watchers to clean up"
 _NO_BLOCKING: Final = "sockets are never waited for"
 _NO_TLS: Final = "TLS is not offered"
-_NO_SASL: Final = "SASL is not offered"
+_NO_SASL: Final = "of SASL only DIGEST-MD5 is offered, to clients"
 _NO_THROTTLE: Final = "only globalOutstandingLimit slows clients down"
 _NO_ADMIN: Final = "there is no admin server"
 
@@ -81,18 +81,11 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "client.certReload": _NO_TLS,
     "client.portUnification": _NO_TLS,
     "fips-mode": _NO_TLS,
-    "X509AuthenticationProvider.superUser": _NO_TLS,
     "quorum.auth.*": _NO_SASL,
     "sasl.*": _NO_SASL,
     "kerberos.*": _NO_SASL,
-    "allowSaslFailedClients": _NO_SASL,
-    "superUser": _NO_SASL,
-    "superUser.*": _NO_SASL,
-    "authProvider.*": "other authentication than digest and ip is not offered",
-    "skipACL": "ACLs are always checked",
+    "authProvider.*": "what is offered needs no provider, and others are not offered",
     "enableEagerACLCheck": "ACLs are checked where the write is ordered",
-    "DigestAuthenticationProvider.enabled": _NO_SWITCH,
-    "DigestAuthenticationProvider.digestAlg": "digests are SHA1",
     "IPAuthenticationProvider.usexforwardedfor": _NO_ADMIN,
     "admin.*": _NO_ADMIN,
     "audit.enable": "there is no audit log",

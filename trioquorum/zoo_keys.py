@@ -162,7 +162,6 @@ LIMITS: Final[Mapping[str, str]] = {
 
 PROTECTIONS: Final = frozenset(
     ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
-    + ("sessionRequireClientSASLAuth", "enforce.auth.enabled", "enforce.auth.schemes", "ensembleAuthName")
     + ("secureClientPort", "secureClientPortAddress", "sasl.requireKerberosConfig")
 )
 """Keys that ask for a protection that is not offered, unless their value is ``false`` or empty."""

@@ -15,6 +15,7 @@ from trioquorum.settings import Settings
 from trioquorum.zoo_cfg import load_zoo_cfg
 from trioquorum.zoo_inert import WITHOUT_EFFECT, reason_without_effect
 from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS
+from trioquorum.zoo_security import SECURITY
 
 ENSEMBLE = """\
 dataDir={data}
@@ -82,6 +83,15 @@ znode.container.checkIntervalMs=1
 znode.container.maxPerMinute=1
 znode.container.maxNeverUsedIntervalMs=1
 DigestAuthenticationProvider.superDigest=super:hash
+DigestAuthenticationProvider.enabled=false
+DigestAuthenticationProvider.digestAlg=SHA-256
+X509AuthenticationProvider.superUser=CN=root
+superUser=root
+superUser.2=root2
+allowSaslFailedClients=true
+letAnySaslUserDoX=all
+ensembleAuthName=mine
+skipACL=yes
 """
 
 NO_EFFECT = """
@@ -174,17 +184,9 @@ follower.skipLearnerRequestToNextProcessor=true
 messageTracker.BufferSize=1
 messageTracker.Enabled=true
 testingonly.initialZxid=1
-skipACL=yes
 enableEagerACLCheck=true
-DigestAuthenticationProvider.enabled=false
-DigestAuthenticationProvider.digestAlg=SHA256
-X509AuthenticationProvider.superUser=CN=root
-superUser=root
-superUser.2=root2
 IPAuthenticationProvider.usexforwardedfor=true
 authProvider.1=org.example.Provider
-allowSaslFailedClients=true
-sasl.serverconfig=Server2
 kerberos.removeHostFromPrincipal=true
 kerberos.removeRealmFromPrincipal=true
 kerberos.canonicalizeHostNames=true
@@ -233,12 +235,14 @@ sslQuorum=true
 quorum.auth.enableSasl=true
 quorum.auth.serverRequireSasl=true
 quorum.auth.learnerRequireSasl=true
-ensembleAuthName=mine
-sessionRequireClientSASLAuth=true
-enforce.auth.enabled=true
-enforce.auth.schemes=sasl
 sasl.requireKerberosConfig=true
 """
+
+TOGETHER = frozenset(
+    ("java.security.auth.login.config", "sasl.serverconfig", "sessionRequireClientSASLAuth")
+    + ("enforce.auth.enabled", "enforce.auth.schemes")
+)
+"""Keys that need others, or a file: ``test_security`` has them."""
 
 
 def lines(text: str) -> list[str]:
@@ -296,7 +300,7 @@ def test_a_protection_that_is_not_offered_is_refused(load: Load, line: str) -> N
 
 
 def test_each_key_is_of_one_kind() -> None:
-    names = [*SETTINGS, *LIMITS, *PROTECTIONS, *WITHOUT_EFFECT]
+    names = [*SETTINGS, *LIMITS, *PROTECTIONS, *(SECURITY - TOGETHER), *WITHOUT_EFFECT]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     rows = [line.partition("=")[0] for line in lines(IN_EFFECT + NO_EFFECT + REFUSED)]
     assert [name for name, count in Counter(rows).items() if count > 1] == []

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from trioquorum.clocks import fresh_random, wall_clock_ms
+from trioquorum.clocks import fresh_nonce, fresh_random, wall_clock_ms
 from trioquorum.config import ServerConfig
 from trioquorum.errors import LinkClosed, PeerProtocolError, RoleEnded
 from trioquorum.events import Events, PeerStarted, PeerStopped, ReadOnlyBegan, StateChanged
@@ -74,6 +74,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     transports: Transports = msgspec.field(default_factory=Transports)
     rng: random.Random = msgspec.field(default_factory=fresh_random)
     wall_ms: Callable[[], int] = wall_clock_ms
+    nonce: Callable[[], str] = fresh_nonce
     disks: tuple[Disk, Disk] | None = None
     on_members: Callable[[Members], object] = _unwatched
     on_database: Callable[[Database], object] = _unwatched
@@ -165,7 +166,7 @@ class Peer:
         self.stats = stats
         self.members = members
         self.session_ids = SessionIds(config.my_id, around.wall_ms())
-        self.terms = terms_of(config, around.wall_ms)
+        self.terms = terms_of(config, around.wall_ms, around.nonce)
         self.masters = Masters(config, around.rng)
         self.oracle: Oracle | None = None
         if config.oracle_path:

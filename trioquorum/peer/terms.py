@@ -5,11 +5,12 @@ from collections.abc import Callable
 import trio
 
 from trioquorum.config import ServerConfig
+from trioquorum.pipeline.auth import Authentication
 from trioquorum.pipeline.service import Terms
 
 
-def terms_of(config: ServerConfig, wall_ms: Callable[[], int]) -> Terms:
-    """The terms of every service of this peer; ``wall_ms`` is its clock of the day."""
+def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[], str]) -> Terms:
+    """The terms of every service of this peer; ``wall_ms`` is its clock of the day, ``nonce`` nobody can guess."""
     return Terms(
         server_id=config.my_id,
         tick_time_ms=config.tick_time_ms,
@@ -18,7 +19,7 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int]) -> Terms:
         limits=config.limits,
         clock=trio.current_time,
         wall_ms=wall_ms,
-        super_digest=config.super_digest,
+        auth=Authentication(config.auth, nonce, config.super_digest),
         reconfig_enabled=config.reconfig_enabled,
         voters_min=config.voters_min,
         extended_types=config.extended_types_enabled,

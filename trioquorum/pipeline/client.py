@@ -4,6 +4,7 @@ from collections import deque
 from typing import Protocol
 
 from trioquorum.wire.client import event_frame
+from trioquorum.wire.digest_md5 import DigestServer
 
 
 class Driver(Protocol):
@@ -38,6 +39,7 @@ class Client:
         "password",
         "read_only",
         "received",
+        "sasl",
         "sent",
         "session",
         "since",
@@ -49,6 +51,7 @@ class Client:
         self.driver = driver
         self.address = address
         self.auth = auth
+        self.sasl: DigestServer | None = None
         self.since = since
         self.session = 0
         # Commits up to this zxid answer nothing here: they are of the session's earlier connections, on any peer,

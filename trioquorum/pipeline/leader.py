@@ -48,7 +48,7 @@ class LeaderService(Service):
         self.observers: dict[int, Outbox] = {}
         self.last_proposed = first_zxid
         self.tracker = SessionTracker(terms.tick_time_ms)
-        options = PrepOptions(extended_types=terms.extended_types)
+        options = PrepOptions(extended_types=terms.extended_types, acl_rules=terms.auth.acl_rules)
         self._prep = Prep(db.tree, self.tracker, options, self if terms.reconfig_enabled else None)
         self.machine = machine
         self.synced: Callable[[], Collection[int]] = lambda: (machine.my_id,)

@@ -1,16 +1,13 @@
-"""Requests that need only this peer: reads, watches, pings, authentication (client-protocol §5, §12)."""
+"""Requests that need only this peer: reads, watches, pings (client-protocol §5)."""
 
 from collections.abc import Callable
 
-from trioquorum.errors import Code, PeerProtocolError
 from trioquorum.pipeline.client import Client
 from trioquorum.tree import reads
-from trioquorum.tree.acl import SUPER, digest_id
 from trioquorum.tree.nodes import DataTree
-from trioquorum.wire.client import decode_multi_read, decode_path_watch, reply
+from trioquorum.wire.client import decode_multi_read, decode_path_watch
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import (
-    AuthRequest,
     ClientInfo,
     PathRequest,
     PathTypeRequest,
@@ -18,10 +15,6 @@ from trioquorum.wire.records import (
     SetWatches2,
     WhoAmIResponse,
 )
-
-IDENTITIES_MAX = 100
-IDENTITY_BYTES_MAX = 4096
-"""Of one connection; each of its writes takes them all along to the leader."""
 
 BODY_AT = 8
 """A payload's body begins behind xid and opcode."""
@@ -129,34 +122,3 @@ ANSWERS: dict[int, Answer] = {
     Op.PING: _ping,
 }
 """Opcode → the function that answers it from this peer's tree."""
-
-
-def authenticate(client: Client, xid: int, payload: bytes, super_digest: str = "") -> None:
-    """addauth: answered at once, whatever else waits; a scheme we do not know ends the connection (§12).
-
-    So does one identity more than ``IDENTITIES_MAX``, and one of more than ``IDENTITY_BYTES_MAX``. Whose digest is
-    ``super_digest`` may do everything from then on.
-    """
-    try:
-        request, _ = AuthRequest.decode_from(payload, BODY_AT)
-    except PeerProtocolError:
-        client.send(reply(xid, 0, Code.MARSHALLINGERROR))
-        return
-    if request.scheme == "digest" and request.auth is not None:
-        identity = ("digest", digest_id(request.auth))
-        if identity not in client.auth:
-            if len(client.auth) >= IDENTITIES_MAX or len(request.auth) > IDENTITY_BYTES_MAX:
-                _refuse_auth(client, xid)
-                return
-            # A new list: requests under way keep the identities they were sent with.
-            proven = [SUPER, identity] if identity[1] == super_digest else [identity]
-            client.auth = [*client.auth, *proven]
-    elif request.scheme not in ("world", "ip"):
-        _refuse_auth(client, xid)
-        return
-    client.send(reply(xid, 0, Code.OK))
-
-
-def _refuse_auth(client: Client, xid: int) -> None:
-    client.send(reply(xid, 0, Code.AUTHFAILED))
-    client.close()

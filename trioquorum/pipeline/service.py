@@ -13,6 +13,7 @@ from trioquorum.errors import Code, PeerProtocolError, RequestFailed
 from trioquorum.events import Events, SessionClosed, SessionCreated
 from trioquorum.limits import Limits
 from trioquorum.pipeline import local
+from trioquorum.pipeline.auth import PROVING, Authentication
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.replies import reply_body
 from trioquorum.pipeline.stats import ServerStats
@@ -55,7 +56,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
-    super_digest: str = ""
+    auth: Authentication
     reconfig_enabled: bool = False
     voters_min: int = 1
     extended_types: bool = False
@@ -80,6 +81,8 @@ class Service:
         self.outputs: list[Callable[[], None]] = []
         self.inflight = 0
         self.now = terms.clock()
+        # Where nothing is demanded nothing is looked at: this is called for every request.
+        self.take: Callable[[Client, bytes], None] = self._guarded if terms.auth.required else self.request
         self._ids = ids
         self._held: deque[Client] = deque()
         self._touched: dict[int, int] = {}
@@ -192,6 +195,18 @@ class Service:
 
     # Requests
 
+    def _guarded(self, client: Client, payload: bytes) -> None:
+        """One frame of an open session, where clients have to prove who they are before anything is answered."""
+        auth = self.terms.auth
+        if (
+            auth.admits(client)
+            or len(payload) < REQUEST_HEADER.size
+            or REQUEST_HEADER.unpack_from(payload)[1] in PROVING
+        ):
+            self.request(client, payload)
+        else:
+            auth.refuse(client, payload)
+
     def request(self, client: Client, payload: bytes) -> None:
         """One frame of an open session: answered at once, or when its turn comes."""
         if len(payload) < REQUEST_HEADER.size:
@@ -208,8 +223,8 @@ class Service:
                 client.hold()
                 self._held.append(client)
             self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
-        elif op == Op.AUTH:
-            local.authenticate(client, xid, payload, self.terms.super_digest)
+        elif op in PROVING:
+            self.terms.auth.prove(client, op, xid, payload)
         elif op == Op.SYNC and self.submit_sync(client, xid, payload):
             waiting.append((op, xid, payload, self.now))
         elif waiting:

@@ -27,9 +27,18 @@ class Connection(Client):
     __slots__ = ("_answerer", "_frames", "_kept", "_new", "_service", "_word_over", "ip")
 
     def __init__(
-        self, driver: Driver, address: str, ip: str, service: Service | None, answerer: Answerer, since: float
+        self,
+        driver: Driver,
+        address: str,
+        ip: str,
+        service: Service | None,
+        answerer: Answerer,
+        since: float,
+        subject: str = "",
     ) -> None:
-        super().__init__(driver, address, [("ip", ip)] if ip else [], since)
+        """``subject`` is that of the client's certificate, if it was verified."""
+        known = [] if service is None else service.terms.auth.newcomer(ip, subject)
+        super().__init__(driver, address, known, since)
         self.ip = ip
         self._service = service
         self._answerer = answerer
@@ -101,7 +110,7 @@ class Connection(Client):
             if self._new:
                 self._connect(payload)
             elif self._service is not None:
-                self._service.request(self, payload)
+                self._service.take(self, payload)
 
     def _connect(self, payload: bytes) -> None:
         if self._service is None:

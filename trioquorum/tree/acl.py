@@ -2,11 +2,14 @@
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+import msgspec
+
 from trioquorum.errors import Code, CorruptSnapshot, RequestFailed
+from trioquorum.tree.names import is_distinguished_name, is_principal
 from trioquorum.wire.ops import Perm
 from trioquorum.wire.records import Acl
 
@@ -31,6 +34,18 @@ READ_ACL: AclList = (Acl(Perm.READ, "world", "anyone"),)
 
 _Key = tuple[tuple[int, str | None, str | None], ...]
 
+
+class AclRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What ACLs may name: the ``schemes`` that this ensemble knows, apart from ``world`` and ``auth``.
+
+    Everybody who is somebody by SASL is also ``any_sasl_user``, if that is not empty.
+    """
+
+    schemes: frozenset[str] = frozenset(("ip", "digest"))
+    any_sasl_user: str = ""
+
+
+DEFAULT_RULES = AclRules()
 
 ACL_ENTRIES_MAX = 5000
 """Entries that ``auth`` may be replaced by: entries times identities would else be millions."""
@@ -156,7 +171,9 @@ def check_acl(acl: AclList, perm: int, auth: Sequence[Identity]) -> None:
 def _matches(scheme: str, who: str, granted: str | None) -> bool:
     if granted is None:
         return False
-    return _ip_matches(who, granted) if scheme == "ip" else who == granted
+    if scheme == "ip":
+        return _ip_matches(who, granted)
+    return who == granted or (who == "super" and scheme == "sasl")
 
 
 def _ip_matches(who: str, granted: str) -> bool:
@@ -179,13 +196,25 @@ def _network(text: str) -> IPv4Network | IPv6Network | None:
         return None
 
 
-def _valid_id(scheme: str, who: str) -> bool:
-    if scheme == "digest":
-        return who.count(":") == 1
-    return scheme == "ip" and _network(who) is not None
+_VALID: dict[str, Callable[[str], bool]] = {
+    "digest": lambda who: who.count(":") == 1,
+    "ip": lambda who: _network(who) is not None,
+    "sasl": is_principal,
+    "x509": is_distinguished_name,
+}
+"""Whether an ACL may name such an id, by scheme."""
 
 
-def fixup_acl(acl: Sequence[Acl] | None, auth: Sequence[Identity]) -> list[Acl]:
+def _proven(auth: Sequence[Identity], rules: AclRules) -> list[Identity]:
+    """Who asks, as far as that was proved; what SASL users are granted on top of their own id is left out."""
+    mine = [identity for identity in auth if identity[0] not in _NOT_PROVEN]
+    granted = ("sasl", rules.any_sasl_user)
+    if any(identity[0] == "sasl" and identity != granted for identity in mine):
+        mine = [identity for identity in mine if identity != granted]
+    return mine
+
+
+def fixup_acl(acl: Sequence[Acl] | None, auth: Sequence[Identity], rules: AclRules = DEFAULT_RULES) -> list[Acl]:
     """The ACL as it is stored: duplicates dropped, ``auth`` replaced by who asks (§12).
 
     Raises:
@@ -204,14 +233,14 @@ def fixup_acl(acl: Sequence[Acl] | None, auth: Sequence[Identity]) -> list[Acl]:
         if scheme == "world" and who == "anyone":
             fixed[entry.perms, scheme, who] = entry
         elif scheme == "auth":
-            mine = [(s, i) for s, i in auth if s not in _NOT_PROVEN]
+            mine = _proven(auth, rules)
             if not mine:
                 raise RequestFailed(Code.INVALIDACL)
             for my_scheme, my_id in mine:
                 fixed[entry.perms, my_scheme, my_id] = Acl(entry.perms, my_scheme, my_id)
             if len(fixed) > ACL_ENTRIES_MAX:
                 raise RequestFailed(Code.INVALIDACL)
-        elif who is not None and _valid_id(scheme, who):
+        elif who is not None and scheme in rules.schemes and _VALID[scheme](who):
             fixed[entry.perms, scheme, who] = entry
         else:
             raise RequestFailed(Code.INVALIDACL)
@@ -228,8 +257,8 @@ def redacted(acl: AclList) -> list[Acl]:
     ]
 
 
-def digest_id(credentials: bytes) -> str:
+def digest_id(credentials: bytes, algorithm: str = "sha1") -> str:
     """The id that ``addauth digest`` gives: ``user:BASE64(SHA1("user:password"))``; any text becomes one."""
     text = credentials.decode("utf-8", "replace")
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
+    digest = hashlib.new(algorithm, text.encode(), usedforsecurity=False).digest()
     return f"{text.partition(':')[0]}:{b64encode(digest).decode()}"

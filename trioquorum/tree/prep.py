@@ -12,7 +12,7 @@ import msgspec
 
 from trioquorum.errors import Code, PeerProtocolError, RequestFailed
 from trioquorum.tree import prep_ops
-from trioquorum.tree.acl import Identity, check_acl
+from trioquorum.tree.acl import DEFAULT_RULES, AclRules, Identity, check_acl
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG
 from trioquorum.tree.pending import Change, PendingChanges
@@ -63,6 +63,7 @@ class PrepOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a leader allows."""
 
     extended_types: bool = False
+    acl_rules: AclRules = DEFAULT_RULES
     txn_bytes_max: int = 4 << 20
     """What one multi or closeSession may come to; single writes are bounded by their request."""
 

@@ -119,7 +119,7 @@ def create(
     prep.sessions.check(request.session, request.owner)
     path = known_path(body.path)
     parent_path = parent_of(path)
-    acl = fixup_acl(body.acl, request.auth)
+    acl = fixup_acl(body.acl, request.auth, prep.options.acl_rules)
     pending = prep.pending
     parent = pending.get(parent_path)
     check_acl(parent.acl, Perm.CREATE, request.auth)
@@ -196,7 +196,7 @@ def set_acl(prep: "Prep", request: "WriteRequest", op: int, body: SetAclRequest)
     del op
     prep.sessions.check(request.session, request.owner)
     path = _full_path(body.path)
-    acl = fixup_acl(body.acl, request.auth)
+    acl = fixup_acl(body.acl, request.auth, prep.options.acl_rules)
     node = prep.pending.get(path)
     check_acl(node.acl, Perm.ADMIN, request.auth)
     aversion = next_version(node.aversion, body.version)

@@ -1,0 +1,93 @@
+"""Who may speak to the server, by the keys of ``zoo.cfg`` (config §4, Security)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trioquorum.config import read_text
+from trioquorum.config_security import AuthSettings
+from trioquorum.errors import ConfigError
+from trioquorum.jaas import digest_users
+from trioquorum.properties import Entry
+from trioquorum.zoo_keys import truth
+
+_JAAS_SECTION: Final = "Server"
+_JAAS_FILE: Final = "java.security.auth.login.config"
+
+_AUTH: Final = {
+    "skipACL": "skip_acl",
+    "DigestAuthenticationProvider.enabled": "digest_enabled",
+    "DigestAuthenticationProvider.digestAlg": "digest_algorithm",
+    "X509AuthenticationProvider.superUser": "x509_super_user",
+    "letAnySaslUserDoX": "sasl_any_user",
+    "allowSaslFailedClients": "sasl_failures_allowed",
+}
+_TRUTHS: Final = frozenset(("skip_acl", "digest_enabled", "sasl_failures_allowed"))
+_SUPER_USER: Final = "superUser"
+_MORE_KEYS: Final = frozenset(
+    (_JAAS_FILE, "sasl.serverconfig", "sessionRequireClientSASLAuth", "ensembleAuthName")
+    + ("enforce.auth.enabled", "enforce.auth.schemes")
+)
+SECURITY: Final = frozenset((*_AUTH, *_MORE_KEYS, _SUPER_USER))
+"""The keys that are read here."""
+
+_PROVIDER: Final = "authProvider."
+_PROVIDERS: Final = frozenset(
+    f"org.apache.zookeeper.server.auth.{name}AuthenticationProvider" for name in ("SASL", "X509", "Ensemble")
+)
+"""Classes that Java has to be told of and that are always there here."""
+
+
+def is_security(key: str, entry: Entry) -> bool:
+    """Whether ``auth_settings`` knows this entry."""
+    if key.startswith(_PROVIDER):
+        return entry.value in _PROVIDERS
+    return key in SECURITY or _is_super_user(key)
+
+
+def _is_super_user(key: str) -> bool:
+    return key == _SUPER_USER or key.startswith(f"{_SUPER_USER}.")
+
+
+def auth_settings(found: Mapping[str, Entry]) -> AuthSettings:
+    """Who clients can prove to be, and whether they have to.
+
+    Raises:
+        ConfigError: a value or the file with the users cannot be used.
+    """
+    settings: dict[str, Any] = {}
+    for key, name in _AUTH.items():
+        if entry := found.get(key):
+            settings[name] = truth(entry) if name in _TRUTHS else entry.value
+    if names := found.get("ensembleAuthName"):
+        settings["ensemble_names"] = _listed(names)
+    supers = frozenset(entry.value for key, entry in found.items() if _is_super_user(key))
+    return AuthSettings(
+        required_schemes=_required(found), sasl_users=_users(found), sasl_super_users=supers, **settings
+    )
+
+
+def _listed(entry: Entry) -> frozenset[str]:
+    return frozenset(word.strip() for word in entry.value.split(",") if word.strip())
+
+
+def _required(found: Mapping[str, Entry]) -> frozenset[str]:
+    """``sessionRequireClientSASLAuth`` means SASL and nothing else."""
+    if (sasl := found.get("sessionRequireClientSASLAuth")) and truth(sasl):
+        return frozenset(("sasl",))
+    enabled = found.get("enforce.auth.enabled")
+    if enabled is None or not truth(enabled):
+        return frozenset()
+    schemes = _listed(found["enforce.auth.schemes"]) if "enforce.auth.schemes" in found else frozenset()
+    if not schemes:
+        raise ConfigError(f"{enabled.where}: {enabled.key} needs enforce.auth.schemes; add enforce.auth.schemes=digest")
+    return schemes
+
+
+def _users(found: Mapping[str, Entry]) -> dict[str, str]:
+    """The users of the JAAS file; Java is told its name on its command line, we in the file."""
+    if _JAAS_FILE not in found:
+        return {}
+    path = Path(found[_JAAS_FILE].value)
+    section = found["sasl.serverconfig"].value if "sasl.serverconfig" in found else _JAAS_SECTION
+    return digest_users(read_text(path), section, str(path))
