@@ -10,7 +10,7 @@ import msgspec
 
 from trioquorum.config_security import AuthSettings, check_auth
 from trioquorum.errors import ConfigError
-from trioquorum.limits import Limits
+from trioquorum.limits import Limits, Throttles
 from trioquorum.settings import FOUR_LETTER_WORDS as FOUR_LETTER_WORDS, MAY_BE_OFF, MAY_BE_ZERO, Settings as Settings
 from trioquorum.transport import Address
 from trioquorum.zab.quorum import Member, QuorumConfig
@@ -60,6 +60,7 @@ class ServerConfig(Settings, frozen=True, kw_only=True):
     config_version: int = 0
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
+    throttles: Throttles = Throttles()
 
     def __post_init__(self) -> None:
         if self.min_session_timeout_ms == 0:
@@ -117,6 +118,7 @@ class _PeersFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ensemble: Settings = Settings()
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
+    throttles: Throttles = Throttles()
 
 
 def load_peers_toml(path: Path, my_id: int, data_dir: Path | None = None) -> ServerConfig:
@@ -143,6 +145,7 @@ def load_peers_toml(path: Path, my_id: int, data_dir: Path | None = None) -> Ser
         data_log_dir=data_dir,
         limits=file.limits,
         auth=file.auth,
+        throttles=file.throttles,
         **msgspec.structs.asdict(file.ensemble),
     )
     check(config, str(path))
@@ -193,6 +196,10 @@ def check(config: ServerConfig, source: str) -> None:
             value, least = getattr(struct, name), -1 if name in MAY_BE_OFF else 0 if name in MAY_BE_ZERO else 1
             if type(value) is int and value < least:
                 raise ConfigError(f"{source}: {where}{name} is {value}; it must be at least {least}")
+    for name, default in msgspec.structs.asdict(Throttles()).items():
+        value, least = getattr(config.throttles, name), -1 if default == -1 else 1 if default >= 1 else 0
+        if type(value) is not bool and value < least:
+            raise ConfigError(f"{source}: throttles.{name} is {value}; it must be at least {least}")
     if config.min_session_timeout_ms > config.max_session_timeout_ms:
         raise ConfigError(
             f"{source}: the smallest session timeout ({config.min_session_timeout_ms} ms) is above the largest "

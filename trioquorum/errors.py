@@ -24,6 +24,7 @@ class FrameRefused(PeerProtocolError):
     def __init__(self, size: int, limit: int, frames: list[bytes]) -> None:
         super().__init__(f"frame of {size} bytes, at most {limit} are taken")
         self.size = size
+        self.limit = limit
         self.frames = frames
 
 

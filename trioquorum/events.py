@@ -340,6 +340,16 @@ class ClientRefused(Event, frozen=True, tag="client_refused"):
     reason: str
 
 
+class ClientFrameRefused(Event, frozen=True, tag="client_frame_refused"):
+    """A client sent a length that is negative or over ``limit_bytes`` (jute.maxbuffer), and its connection was cut."""
+
+    level: ClassVar[str] = "warning"
+    address: str
+    session: int
+    size_bytes: int
+    limit_bytes: int
+
+
 class ClientsListening(Event, frozen=True, tag="clients_listening"):
     """A client port is bound."""
 

@@ -33,3 +33,31 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_queue_bytes_max: int = 64 << 20  # waiting for the log writer; beyond it ``wait_room`` waits
     snap_count: int = 100_000  # snapCount
     snapshots_kept: int = 3  # autopurge.snapRetainCount
+
+
+class Throttles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What slows clients down where an operator asks for it: ``[throttles]`` of ``peers.toml``. All is off by default.
+
+    ``connect_`` is ZooKeeper's ``connection_throttle_``, ``request_`` its ``request_throttle_``.
+    """
+
+    connect_tokens: int = 0  # sessions that may be asked for at once; 0 = off
+    connect_fill_time_ms: int = 1
+    connect_fill_count: int = 1  # so many more in every connect_fill_time_ms
+    connect_freeze_time_ms: int = -1  # the drop share is adjusted this often; -1 = nobody is dropped by chance
+    connect_drop_increase: float = 0.02
+    connect_drop_decrease: float = 0.002
+    connect_decrease_ratio: float = 0.0  # of the tokens: the share shrinks while no more are missing
+    connect_weights: bool = False  # connection_throttle_weight_enabled: kinds of sessions cost differently
+    connect_weight_global: int = 3
+    connect_weight_renew: int = 2
+    connect_weight_local: int = 1
+
+    request_max: int = 0  # requests under way, beyond which further ones wait in front of the pipeline; 0 = off
+    request_stall_time_ms: int = 100  # how often those that wait are looked at, whatever happens
+    request_drop_stale: bool = True  # of those that wait, drop who is stale, and the connection with it
+    request_stale_connection_check: bool = True  # stale: the connection is gone
+    request_stale_latency_check: bool = False  # stale: waiting longer than the session's timeout
+    throttled_op_wait_time_ms: int = 0  # who waited longer is answered THROTTLEDOP; 0 = off
+    large_request_bytes_min: int = -1  # largeRequestThreshold: requests above it are large; -1 = off
+    large_requests_bytes_max: int = 100 << 20  # largeRequestMaxBytes: of all large requests under way; else refused

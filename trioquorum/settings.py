@@ -18,7 +18,7 @@ MAY_BE_ZERO: Final = frozenset(
 )
 """Settings and limits that may be 0."""
 
-MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms",))
+MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms", "client_listen_backlog"))
 """Where -1 means that there is no such bound."""
 
 
@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     four_letter_words: frozenset[str] = FOUR_LETTER_WORDS
     leader_serves: bool = True
+    client_listen_backlog: int = -1  # clientPortListenBacklog, -1: as many as the server accepts in a moment
+    client_keep_alive: bool = False  # clientTcpKeepAlive: the kernel asks clients that are silent for hours
     read_only_enabled: bool = False  # readonlymode.enabled: without a leader, reads for clients that ask for no more
     force_sync: bool = True
     slow_flush_ms: int = 1000  # fsync.warningthresholdms

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from trioquorum import config as cfg
 from trioquorum.errors import ConfigError
-from trioquorum.limits import Limits
+from trioquorum.limits import Limits, Throttles
 from trioquorum.properties import Entry, read_properties
 from trioquorum.transport import Address
 from trioquorum.zoo_inert import WITHOUT_EFFECT, nearest, reason_without_effect
@@ -14,6 +14,7 @@ from trioquorum.zoo_keys import (
     LIMITS,
     PROTECTIONS,
     SETTINGS,
+    THROTTLES,
     house_name,
     house_value,
     integer,
@@ -39,12 +40,16 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
     warnings: list[str] = []
     settings: dict[str, Any] = {"tick_time_ms": _TICK_TIME_MS, "purge_enabled": False, "voters_min": 2}
     limits: dict[str, Any] = {}
+    throttles: dict[str, Any] = {}
     for key, entry in found.items():
         if key in SETTINGS:
             name, parse = SETTINGS[key]
             settings[name] = parse(entry)
         elif key in LIMITS:
             limits[LIMITS[key]] = integer(entry)
+        elif key in THROTTLES:
+            name, parse = THROTTLES[key]
+            throttles[name] = parse(entry)
         elif key in PROTECTIONS:
             refuse_protection(entry)
         elif ours := house_name(entry):
@@ -83,6 +88,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
         config_version=_version(found),
         limits=Limits(**limits),
         auth=auth_settings(found),
+        throttles=Throttles(**throttles),
         **settings,
     )
     cfg.check(config, str(path))
@@ -93,7 +99,7 @@ def _without_effect(key: str, entry: Entry) -> str:
     """The warning for a key that changes nothing."""
     if reason := reason_without_effect(key):
         return f"{entry.where}: {entry.key} has no effect here: {reason}"
-    guess = nearest(key, (*SETTINGS, *LIMITS, *PROTECTIONS, *SECURITY, *_STRUCTURE, *WITHOUT_EFFECT))
+    guess = nearest(key, (*SETTINGS, *LIMITS, *THROTTLES, *PROTECTIONS, *SECURITY, *_STRUCTURE, *WITHOUT_EFFECT))
     hint = "it has no effect" if guess is None else f"did you mean {guess}?"
     return f"{entry.where}: {entry.key} is no key of ZooKeeper; {hint}"
 

@@ -12,7 +12,6 @@ _NO_WATCH_MANAGER: Final = "there is one kind of watch table, and it never has d
 _NO_BLOCKING: Final = "sockets are never waited for"
 _NO_TLS: Final = "TLS is not offered"
 _NO_SASL: Final = "of SASL only DIGEST-MD5 is offered, to clients"
-_NO_THROTTLE: Final = "only globalOutstandingLimit slows clients down"
 _NO_ADMIN: Final = "there is no admin server"
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
@@ -42,17 +41,8 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "jute.maxbuffer.extrasize": "transactions have a bound of their own",
     "maxResponseCacheSize": _NO_CACHE,
     "maxGetChildrenResponseCacheSize": _NO_CACHE,
-    "request_throttle_*": _NO_THROTTLE,
-    "request_throttler.shutdownTimeout": _NO_THROTTLE,
-    "request_stale_connection_check": _NO_THROTTLE,
-    "request_stale_latency_check": _NO_THROTTLE,
-    "throttled_op_wait_time": _NO_THROTTLE,
-    "largeRequestMaxBytes": _NO_THROTTLE,
-    "largeRequestThreshold": _NO_THROTTLE,
-    "connection_throttle_*": _NO_THROTTLE,
-    "clientTcpKeepAlive": "sessions tell who is gone",
-    "tcpKeepAlive": "pings tell who is gone",
-    "clientPortListenBacklog": "the backlog is as long as the system allows",
+    "request_throttler.shutdownTimeout": "nothing waits in a queue when a server stops, clients ask the next one",
+    "tcpKeepAlive": _NO_SWITCH,
     "quorumListenOnAllIPs": "a peer listens where its server line says",
     "localSessionsEnabled": "every session is global",
     "localSessionsUpgradingEnabled": "every session is global",

@@ -118,6 +118,8 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "4lw.commands.whitelist": ("four_letter_words", _words),
     "leaderServes": ("leader_serves", truth),
     "readonlymode.enabled": ("read_only_enabled", truth),
+    "clientPortListenBacklog": ("client_listen_backlog", integer),
+    "clientTcpKeepAlive": ("client_keep_alive", truth),
     "forceSync": ("force_sync", truth),
     "fsync.warningthresholdms": ("slow_flush_ms", integer),
     "preAllocSize": ("log_preallocate_bytes", _kibibytes),
@@ -159,6 +161,29 @@ LIMITS: Final[Mapping[str, str]] = {
     "autopurge.snapRetainCount": "snapshots_kept",
 }
 """Key → limit; all are whole numbers."""
+
+THROTTLES: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
+    "connection_throttle_tokens": ("connect_tokens", integer),
+    "connection_throttle_fill_time": ("connect_fill_time_ms", integer),
+    "connection_throttle_fill_count": ("connect_fill_count", integer),
+    "connection_throttle_freeze_time": ("connect_freeze_time_ms", integer),
+    "connection_throttle_drop_increase": ("connect_drop_increase", _number),
+    "connection_throttle_drop_decrease": ("connect_drop_decrease", _number),
+    "connection_throttle_decrease_ratio": ("connect_decrease_ratio", _number),
+    "connection_throttle_weight_enabled": ("connect_weights", truth),
+    "connection_throttle_global_session_weight": ("connect_weight_global", integer),
+    "connection_throttle_renew_session_weight": ("connect_weight_renew", integer),
+    "connection_throttle_local_session_weight": ("connect_weight_local", integer),
+    "request_throttle_max_requests": ("request_max", integer),
+    "request_throttle_stall_time": ("request_stall_time_ms", integer),
+    "request_throttle_drop_stale": ("request_drop_stale", truth),
+    "request_stale_connection_check": ("request_stale_connection_check", truth),
+    "request_stale_latency_check": ("request_stale_latency_check", truth),
+    "throttled_op_wait_time": ("throttled_op_wait_time_ms", integer),
+    "largeRequestThreshold": ("large_request_bytes_min", integer),
+    "largeRequestMaxBytes": ("large_requests_bytes_max", integer),
+}
+"""Key → throttle and how its value is read."""
 
 PROTECTIONS: Final = frozenset(
     ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")

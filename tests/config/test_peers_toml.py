@@ -11,6 +11,8 @@ from trioquorum.peer.masters import Masters
 from trioquorum.transport import Address
 from trioquorum.zab.quorum import Member, QuorumConfig
 
+TOO_SMALL = "peers.toml: throttles.connect_fill_time_ms is 0; it must be at least 1"
+
 THREE = """
 [ensemble]
 tick_time_ms = 500
@@ -126,6 +128,7 @@ def test_standalone_is_loopback_with_zookeepers_timeouts() -> None:
         ("id = 3", "", "peers.toml: peer[0].id is missing; add it"),
         ("= 500", '= "500"', "peers.toml: ensemble.tick_time_ms: Expected `int`, got `str`"),
         ("= 500", "= 0", "peers.toml: tick_time_ms is 0; it must be at least 1"),
+        ("[limits]\nsnap_count = 7", "[throttles]\nconnect_fill_time_ms = 0", TOO_SMALL),
         ("= 7", "= 0", "peers.toml: limits.snap_count is 0; it must be at least 1"),
         ("= 500", "= ", "peers.toml: is not TOML: Invalid value (at line 3, column 16)"),
         ("id = 3", "id = 2", "peers.toml: peer id 2 is used twice; give each peer its own id"),

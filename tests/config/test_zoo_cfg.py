@@ -8,9 +8,32 @@ from hypothesis import given, strategies as st
 
 from trioquorum import config
 from trioquorum.errors import ConfigError
+from trioquorum.limits import Throttles
 from trioquorum.properties import read_properties
 from trioquorum.transport import Address
 from trioquorum.zoo_cfg import load_zoo_cfg
+
+THROTTLES = Throttles(
+    connect_tokens=1,
+    connect_fill_time_ms=2,
+    connect_fill_count=3,
+    connect_freeze_time_ms=4,
+    connect_drop_increase=0.5,
+    connect_drop_decrease=0.06,
+    connect_decrease_ratio=0.7,
+    connect_weights=True,
+    connect_weight_global=8,
+    connect_weight_renew=9,
+    connect_weight_local=10,
+    request_max=11,
+    request_stall_time_ms=12,
+    request_drop_stale=False,
+    request_stale_connection_check=False,
+    request_stale_latency_check=True,
+    throttled_op_wait_time_ms=13,
+    large_request_bytes_min=14,
+    large_requests_bytes_max=15,
+)
 
 ENSEMBLE = """\
 # A comment, and ! starts one too
@@ -89,6 +112,27 @@ minSessionTimeout=-1
 maxSessionTimeout=90000
 maxClientCnxns=7
 maxCnxns=70
+clientPortListenBacklog=33
+clientTcpKeepAlive=true
+connection_throttle_tokens=1
+connection_throttle_fill_time=2
+connection_throttle_fill_count=3
+connection_throttle_freeze_time=4
+connection_throttle_drop_increase=0.5
+connection_throttle_drop_decrease=0.06
+connection_throttle_decrease_ratio=0.7
+connection_throttle_weight_enabled=true
+connection_throttle_global_session_weight=8
+connection_throttle_renew_session_weight=9
+connection_throttle_local_session_weight=10
+request_throttle_max_requests=11
+request_throttle_stall_time=12
+request_throttle_drop_stale=false
+request_stale_connection_check=false
+request_stale_latency_check=true
+throttled_op_wait_time=13
+zookeeper.largeRequestThreshold=14
+largeRequestMaxBytes=15
 4lw.commands.whitelist=stat, ruok
 leaderServes=no
 forceSync=no
@@ -142,6 +186,8 @@ snapshot.trust.empty=true
     assert (limits.client_requests_inflight_max, limits.client_frame_bytes_max) == (10, 2_000_000)
     assert (limits.snap_count, limits.snapshots_kept, limits.committed_log_txns_max) == (1000, 5, 600)
     assert limits.client_sessionless_ms == 700
+    assert server.throttles == THROTTLES
+    assert (server.client_listen_backlog, server.client_keep_alive) == (33, True)
     masters = [spec.observer_master for spec in server.peers]
     assert masters == [Address("tcp", host, 2191) for host in ("zoo1", "fe80::2", "zoo3")]
     assert (server.observer_reconnect_delay_ms, limits.observer_master_bytes_max) == (300, 1_000_000)

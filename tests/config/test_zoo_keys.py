@@ -10,11 +10,11 @@ import pytest
 
 from trioquorum.config import ServerConfig, load_peers_toml
 from trioquorum.errors import ConfigError
-from trioquorum.limits import Limits
+from trioquorum.limits import Limits, Throttles
 from trioquorum.settings import Settings
 from trioquorum.zoo_cfg import load_zoo_cfg
 from trioquorum.zoo_inert import WITHOUT_EFFECT, reason_without_effect
-from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS
+from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS, THROTTLES
 from trioquorum.zoo_security import SECURITY
 
 ENSEMBLE = """\
@@ -63,6 +63,27 @@ forceSnapshotSync=true
 jute.maxbuffer=2000000
 maxCnxns=70
 globalOutstandingLimit=10
+clientPortListenBacklog=10
+request_throttle_max_requests=1
+request_throttle_stall_time=1
+request_throttle_drop_stale=false
+request_stale_connection_check=false
+request_stale_latency_check=true
+throttled_op_wait_time=1
+largeRequestMaxBytes=1
+largeRequestThreshold=1
+connection_throttle_tokens=1
+connection_throttle_fill_time=2
+connection_throttle_fill_count=2
+connection_throttle_freeze_time=1
+connection_throttle_drop_increase=0.1
+connection_throttle_drop_decrease=0.1
+connection_throttle_decrease_ratio=1
+connection_throttle_weight_enabled=true
+connection_throttle_global_session_weight=1
+connection_throttle_local_session_weight=2
+connection_throttle_renew_session_weight=3
+clientTcpKeepAlive=true
 nio.sessionlessCnxnTimeout=700
 4lw.commands.whitelist=stat
 readonlymode.enabled=true
@@ -95,7 +116,6 @@ skipACL=yes
 """
 
 NO_EFFECT = """
-clientPortListenBacklog=10
 syncEnabled=false
 quorumListenOnAllIPs=true
 portUnification=true
@@ -127,33 +147,13 @@ digest.enabled=false
 serializeLastProcessedZxid.enabled=false
 closeSessionTxn.enabled=false
 jute.maxbuffer.extrasize=1024
-request_throttle_max_requests=1
-request_throttle_stall_time=1
-request_throttle_drop_stale=false
 request_throttler.shutdownTimeout=1
-request_stale_connection_check=false
-request_stale_latency_check=true
-throttled_op_wait_time=1
-largeRequestMaxBytes=1
-largeRequestThreshold=1
-connection_throttle_tokens=1
-connection_throttle_fill_time=1
-connection_throttle_fill_count=2
-connection_throttle_freeze_time=1
-connection_throttle_drop_increase=0.1
-connection_throttle_drop_decrease=0.1
-connection_throttle_decrease_ratio=1
-connection_throttle_weight_enabled=true
-connection_throttle_global_session_weight=1
-connection_throttle_local_session_weight=2
-connection_throttle_renew_session_weight=3
 nio.numSelectorThreads=1
 nio.numWorkerThreads=1
 nio.shutdownTimeout=1
 nio.directBufferBytes=1
 maxResponseCacheSize=1
 maxGetChildrenResponseCacheSize=1
-clientTcpKeepAlive=true
 tcpKeepAlive=true
 serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
 netty.advancedFlowControl.enabled=true
@@ -300,7 +300,7 @@ def test_a_protection_that_is_not_offered_is_refused(load: Load, line: str) -> N
 
 
 def test_each_key_is_of_one_kind() -> None:
-    names = [*SETTINGS, *LIMITS, *PROTECTIONS, *(SECURITY - TOGETHER), *WITHOUT_EFFECT]
+    names = [*SETTINGS, *LIMITS, *THROTTLES, *PROTECTIONS, *(SECURITY - TOGETHER), *WITHOUT_EFFECT]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     rows = [line.partition("=")[0] for line in lines(IN_EFFECT + NO_EFFECT + REFUSED)]
     assert [name for name, count in Counter(rows).items() if count > 1] == []
@@ -324,7 +324,7 @@ def other_than(name: str, default: object) -> object:
 
 FIELDS = [
     (table, field.name, other_than(field.name, field.default))
-    for table, kind in (("ensemble", Settings), ("limits", Limits))
+    for table, kind in (("ensemble", Settings), ("limits", Limits), ("throttles", Throttles))
     for field in msgspec.structs.fields(kind)
 ]
 
@@ -336,9 +336,9 @@ def test_every_setting_and_limit_can_be_set_in_both_files(
     path = tmp_path / "peers.toml"
     path.write_text(f"[{table}]\n{name} = {json.dumps(value)}\n{PEER}")
     config = load_peers_toml(path, 1, tmp_path / "data")
-    holder = config.limits if table == "limits" else config
+    holder = {"ensemble": config, "limits": config.limits, "throttles": config.throttles}[table]
     assert getattr(holder, name) == (frozenset(value) if isinstance(value, list) else value)
-    if name not in {*(field for field, _ in SETTINGS.values()), *LIMITS.values()}:
+    if name not in {*(field for field, _ in (*SETTINGS.values(), *THROTTLES.values())), *LIMITS.values()}:
         config, warnings = load(f"trioquorum.{name}={json.dumps(value)}")
         assert warnings == []
         assert getattr(config.limits if table == "limits" else config, name) == value
@@ -361,6 +361,7 @@ def test_a_wrong_house_name_is_refused(load: Load, line: str, message: str) -> N
 def test_what_a_key_sets_exists() -> None:
     assert {name for name, _ in SETTINGS.values()} <= set(Settings.__struct_fields__)
     assert set(LIMITS.values()) <= set(Limits.__struct_fields__)
+    assert {name for name, _ in THROTTLES.values()} == set(Throttles.__struct_fields__)
 
 
 @pytest.mark.parametrize(

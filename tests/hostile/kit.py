@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import trio
 import trio.testing
@@ -270,16 +270,24 @@ class AsyncRaw:
 @asynccontextmanager
 async def running(transports: Transports | None = None, *clients: Address, **limits: int) -> AsyncIterator[Server]:
     """A standalone server on a port of its own, its data in memory. It must not have failed at the end."""
-    config = ServerConfig(
-        my_id=0,
-        peers=(),
-        client_addresses=clients or (Address("tcp", "127.0.0.1"),),
-        data_dir=Path("unused"),
-        data_log_dir=Path("unused"),
-        limits=Limits(**limits),
-    )
+    config = standalone(client_addresses=clients or (Address("tcp", "127.0.0.1"),), limits=Limits(**limits))
+    async with running_as(config, transports) as server:
+        yield server
+
+
+def standalone(**settings: Any) -> ServerConfig:
+    """The configuration of a server on a port of its own."""
+    defaults = {"client_addresses": (Address("tcp", "127.0.0.1"),)}
+    return ServerConfig(my_id=0, peers=(), data_dir=Path("unused"), data_log_dir=Path("unused"), **defaults | settings)
+
+
+@asynccontextmanager
+async def running_as(
+    config: ServerConfig, transports: Transports | None = None, disk: MemoryDisk | None = None
+) -> AsyncIterator[Server]:
+    """As ``running``, with everything configured."""
     async with trio.open_nursery() as nursery:
-        server = await start(nursery, config, transports or Transports())
+        server = await start(nursery, config, transports or Transports(), disk)
         try:
             yield server
         finally:
@@ -287,10 +295,12 @@ async def running(transports: Transports | None = None, *clients: Address, **lim
         nursery.cancel_scope.cancel()
 
 
-async def start(nursery: trio.Nursery, config: ServerConfig, transports: Transports) -> Server:
+async def start(
+    nursery: trio.Nursery, config: ServerConfig, transports: Transports, disk: MemoryDisk | None = None
+) -> Server:
     """One peer with its data in memory."""
     seen: list[Event] = []
-    disk = MemoryDisk()
+    disk = disk or MemoryDisk()
     around = Surroundings(transports=transports, disks=(disk, disk), rng=Random(config.my_id))
     addresses = await nursery.start(serve, config, Events(seen.append), around)
     return Server([address.port for address in addresses], seen)

@@ -22,7 +22,7 @@ from tests.hostile.kit import (
     set_data,
 )
 from tests.kit.processes import free_ports
-from trioquorum.events import ClientRefused
+from trioquorum.events import ClientFrameRefused, ClientRefused
 from trioquorum.transport import Address
 from trioquorum.wire.client import frame
 
@@ -126,7 +126,9 @@ async def test_what_came_before_a_forbidden_length_is_served() -> None:
         client = await server.client()
         await client.send(exists(1) + exists(2, "/none") + b"\xff\xff\xff\xff" + exists(3))
         assert await client.replies() == [(1, 0), (2, -101)]
-        assert server.reasons() == ["frame of -1 bytes, at most 1048575 are taken"]
+        cut = [event for event in server.seen if isinstance(event, ClientFrameRefused)]
+        assert [(it.session, it.size_bytes, it.limit_bytes) for it in cut] == [(client.session, -1, 1048575)]
+        assert await server.figure("frames_refused") == 1
 
 
 async def test_a_forbidden_length_behind_writes() -> None:

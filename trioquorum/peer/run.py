@@ -38,6 +38,7 @@ from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.server.admission import Admission
 from trioquorum.server.clients import ClientPorts, bind_client_ports
+from trioquorum.server.connection_throttle import ConnectionThrottle
 from trioquorum.server.four_letter import Answerer, settings_text
 from trioquorum.storage import resync
 from trioquorum.storage.database import Database
@@ -97,8 +98,9 @@ async def serve(
     """
     around = surroundings or Surroundings()
     stats = ServerStats()
+    throttle = ConnectionThrottle(config.throttles, around.rng, int(trio.current_time() * 1000))
     answerer = Answerer(
-        admission=Admission(config.limits, stats, events),
+        admission=Admission(config.limits, stats, events, throttle),
         stats=stats,
         limits=config.limits,
         events=events,
@@ -111,7 +113,7 @@ async def serve(
         members = Members(config, await Membership.load(snapshots, config.quorum_config()), events)
         around.on_members(members)
         ports = await stack.enter_async_context(
-            bind_client_ports(members.my_client_addresses(), around.transports, answerer, config.limits, events)
+            bind_client_ports(members.my_client_addresses(), around.transports, answerer, config)
         )
         trust = Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot)
         db = await Database.load(
@@ -329,7 +331,7 @@ class Peer:
 
     def leader_service(self, machine: Leader, first_zxid: int, *, standalone: bool) -> LeaderService:
         """The service of a new leader."""
-        return LeaderService(
+        service = LeaderService(
             self.db,
             self.terms,
             self.session_ids,
@@ -339,10 +341,12 @@ class Peer:
             first_zxid=first_zxid,
             standalone=standalone,
         )
+        service.share_inflight(len(machine.config.voters))
+        return service
 
     def learner_service(self, *, master: int, observer: bool, send: SendPackets) -> LearnerService:
         """The service of a new follower or observer, which ``master`` feeds."""
-        return LearnerService(
+        service = LearnerService(
             self.db,
             self.terms,
             self.session_ids,
@@ -352,6 +356,9 @@ class Peer:
             observer=observer,
             send=send,
         )
+        if not observer:
+            service.share_inflight(len(self.members.committed.voters))
+        return service
 
     def jitter_s(self, up_to_ms: int) -> float:
         """A pause that keeps peers from doing something in step."""

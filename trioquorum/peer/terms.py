@@ -17,6 +17,7 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[
         session_timeout_ms_min=config.min_session_timeout_ms,
         session_timeout_ms_max=config.max_session_timeout_ms,
         limits=config.limits,
+        throttles=config.throttles,
         clock=trio.current_time,
         wall_ms=wall_ms,
         auth=Authentication(config.auth, nonce, config.super_digest),

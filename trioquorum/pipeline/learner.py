@@ -90,7 +90,7 @@ class LearnerService(Service):
 
     def _synced(self, client: Client, xid: int, payload: bytes) -> None:
         if client.waiting and client.waiting[0][1] == xid and client.waiting[0][0] == Op.SYNC:
-            client.waiting.popleft()
+            self.answered(client)
             client.send(reply(xid, self.tree.last_zxid, 0, payload[8:]))
             self._drain(client)
 

@@ -24,6 +24,7 @@ class ReadOnlyService(Service):
 
     mode = "read-only"
     read_only = True
+    opens_local_sessions = True
 
     def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
         super().__init__(db, terms, ids, stats, events)

@@ -4,18 +4,18 @@ One ``Service`` lives as long as one role. Drivers feed it (``request``), the ro
 ``flush`` ends every wake-up: it sends what the whole batch produced.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from trioquorum.errors import Code, PeerProtocolError, RequestFailed
 from trioquorum.events import Events, SessionClosed, SessionCreated
-from trioquorum.limits import Limits
+from trioquorum.limits import Limits, Throttles
 from trioquorum.pipeline import local
 from trioquorum.pipeline.auth import PROVING, Authentication
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.replies import reply_body
+from trioquorum.pipeline.request_throttle import RequestThrottle
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.storage.database import Database
 from trioquorum.tree.cleanup import UNUSED_CONTAINER_MS
@@ -45,6 +45,9 @@ WRITES = frozenset(
 
 NO_PASSWORD = bytes(16)
 
+SETTLED = 1 << 32
+"""Stands for the opcode of a request whose answer is known but has to wait for its turn; no client can send it."""
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a service grants its clients, and the clocks it reads."""
@@ -54,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     session_timeout_ms_min: int
     session_timeout_ms_max: int
     limits: Limits
+    throttles: Throttles = Throttles()
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
     auth: Authentication
@@ -69,6 +73,8 @@ class Service:
     mode = "standalone"
     read_only = False
     """Whether it serves without a leader, only clients that ask for that."""
+    opens_local_sessions = False
+    """Whether a new session is this peer's own, which no other needs to hear of."""
 
     def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
         self.db = db
@@ -80,11 +86,17 @@ class Service:
         self.connecting: dict[int, Client] = {}
         self.outputs: list[Callable[[], None]] = []
         self.inflight = 0
+        """Requests that wait for an answer, those of special xids aside."""
+        self.inflight_max = terms.limits.client_requests_inflight_max
         self.now = terms.clock()
         # Where nothing is demanded nothing is looked at: this is called for every request.
         self.take: Callable[[Client, bytes], None] = self._guarded if terms.auth.required else self.request
+        self.throttle: RequestThrottle | None = None
+        if RequestThrottle.wanted(terms.throttles):
+            self.throttle = RequestThrottle(terms.throttles, self, self.take)
+            self.take = self.throttle.take
         self._ids = ids
-        self._held: deque[Client] = deque()
+        self._held: dict[Client, None] = {}
         self._touched: dict[int, int] = {}
 
     # What a role adds
@@ -117,15 +129,34 @@ class Service:
         if self._touched:
             self.touch(self._touched)
             self._touched.clear()
+        if self.throttle is not None:
+            self.throttle.look()
         while self._held and not self._full():
-            self._held.popleft().release()
+            client = next(iter(self._held))
+            del self._held[client]
+            client.release()
         self.pass_on()
         for send in self.outputs:
             send()
 
+    def share_inflight(self, voters: int) -> None:
+        """What may be under way is meant for the ensemble: a voter takes its part (client-protocol §18)."""
+        limit = self.terms.limits.client_requests_inflight_max
+        self.inflight_max = max(limit // (voters - 1), 1) if voters > 2 else limit
+
     def _full(self) -> bool:
         """Whether so much is under way that clients must wait: requests, or bytes for a log that cannot keep up."""
-        return self.inflight > self.terms.limits.client_requests_inflight_max or not self.db.log.has_room
+        queued = 0 if self.throttle is None else self.throttle.queued
+        return self.inflight + queued > self.inflight_max or not self.db.log.has_room
+
+    def hold_if_full(self, client: Client) -> None:
+        """Read no further request of a client that just sent one, if there are too many."""
+        if self._full() and not client.held:
+            self._hold(client)
+
+    def _hold(self, client: Client) -> None:
+        client.hold()
+        self._held[client] = None
 
     # Connections
 
@@ -190,8 +221,9 @@ class Service:
         if self.connecting.get(client.session) is client:
             del self.connecting[client.session]
         self.tree.watches.remove_watcher(client)
-        self.inflight -= sum(op in WRITES for op, _, _, _ in client.waiting)
+        self.inflight -= sum(xid > 0 for _, xid, _, _ in client.waiting)
         client.waiting.clear()
+        self._held.pop(client, None)
 
     # Requests
 
@@ -217,27 +249,47 @@ class Service:
         client.last_op, client.last_xid = op, xid
         waiting = client.waiting
         if op in WRITES:
-            waiting.append((op, xid, payload, self.now))
-            self.inflight += 1
-            if self._full() and not client.held:
-                client.hold()
-                self._held.append(client)
+            self._wait(client, op, xid, payload)
             self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
         elif op in PROVING:
             self.terms.auth.prove(client, op, xid, payload)
-        elif op == Op.SYNC and self.submit_sync(client, xid, payload):
-            waiting.append((op, xid, payload, self.now))
-        elif waiting:
-            waiting.append((op, xid, payload, self.now))
+        elif (op == Op.SYNC and self.submit_sync(client, xid, payload)) or waiting:
+            self._wait(client, op, xid, payload)
         else:
             self._answer(client, op, xid, payload)
+
+    def submit_for_gone(self, client: Client, xid: int, op: int, payload: bytes) -> None:
+        """Execute a write that nobody waits for any more."""
+        if op in WRITES:
+            self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
+
+    def answer_in_turn(self, client: Client, xid: int, err: int, body: bytes = b"") -> None:
+        """Answer a request that is decided, behind what waits in front of it."""
+        if client.waiting:
+            self._wait(client, SETTLED, xid, err.to_bytes(4, "big", signed=True) + body)
+        else:
+            client.send(reply(xid, self.tree.last_zxid, err, body))
+
+    def _wait(self, client: Client, op: int, xid: int, payload: bytes) -> None:
+        client.waiting.append((op, xid, payload, self.now))
+        if xid > 0:
+            self.inflight += 1
+            if self._full() and not client.held:
+                self._hold(client)
+        elif len(client.waiting) > self.inflight_max:
+            client.hold()
+
+    def answered(self, client: Client) -> None:
+        """The oldest request that waited has its answer."""
+        _, xid, _, since = client.waiting.popleft()
+        self.inflight -= xid > 0
+        self.stats.answered((self.now - since) * 1000)
 
     def _answer(self, client: Client, op: int, xid: int, payload: bytes) -> None:
         """Answer a request that needs only this peer's tree."""
         answer = local.ANSWERS.get(op)
         if answer is None:
-            client.send(reply(xid, 0, Code.UNIMPLEMENTED))
-            client.close()
+            self._answer_otherwise(client, op, xid, payload)
             return
         try:
             body = answer(self.tree, client, payload)
@@ -248,16 +300,30 @@ class Service:
         else:
             client.send(reply(Xid.PING if op == Op.PING else xid, self.tree.last_zxid, 0, body))
 
+    def _answer_otherwise(self, client: Client, op: int, xid: int, payload: bytes) -> None:
+        """Answer what is no question to the tree."""
+        if op == SETTLED:
+            err = int.from_bytes(payload[:4], "big", signed=True)
+            client.send(reply(xid, self.tree.last_zxid, err, payload[4:]))
+        else:
+            client.send(reply(xid, 0, Code.UNIMPLEMENTED))
+            client.close()
+
     def _drain(self, client: Client) -> None:
-        """Answer what stood behind a write that is done, up to the next write or sync under way."""
+        """Answer what stood behind a write that is done, up to the next write or sync under way.
+
+        Who has nothing under way any more is read from again, however much others have.
+        """
         waiting = client.waiting
         while waiting and not client.closing:
-            op, xid, payload, since = waiting[0]
+            op, xid, payload, _ = waiting[0]
             if op in WRITES or (op == Op.SYNC and self.syncs_wait):
                 return
-            waiting.popleft()
+            self.answered(client)
             self._answer(client, op, xid, payload)
-            self.stats.answered((self.now - since) * 1000)
+        if client.held and self.db.log.has_room:
+            self._held.pop(client, None)
+            client.release()
 
     def _expire(self, client: Client) -> None:
         """What a client sent behind its closeSession is told so."""
@@ -285,9 +351,9 @@ class Service:
             op, xid, _, since = client.waiting[0]
             if xid == header.cxid and op in WRITES:
                 client.waiting.popleft()
-                self.inflight -= 1
-                client.last_zxid = header.zxid
+                self.inflight -= xid > 0
                 self.stats.answered((self.now - since) * 1000)
+                client.last_zxid = header.zxid
                 if type(txn.record) is ErrorTxn and txn.record.err == Code.SESSIONMOVED:
                     client.close()
                 elif not client.closing:

@@ -15,6 +15,11 @@ class ServerStats(msgspec.Struct):
     connections_made: int = 0
     connections_refused: int = 0
     frames_refused: int = 0
+    large_requests_rejected: int = 0
+    stale_requests: int = 0
+    stale_requests_dropped: int = 0
+    throttled_ops: int = 0
+    throttle_waits: int = 0
     proposal_bytes_last: int = -1
     proposal_bytes_min: int = -1
     proposal_bytes_max: int = -1

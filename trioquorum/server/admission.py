@@ -1,21 +1,26 @@
-"""Who may connect: how many connections a peer has over all its client ports together (client-protocol §18)."""
+"""Who may connect: how many connections a peer has over all its client ports together, and who gets a session.
+
+Limits and throttle are those of client-protocol §18.
+"""
 
 from collections import Counter
 
 from trioquorum.events import ClientRefused, Events
 from trioquorum.limits import Limits
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.server.connection_throttle import ConnectionThrottle
 
 
 class Admission:
     """One for all ports of a peer, whatever they are: plain, TLS, links."""
 
-    def __init__(self, limits: Limits, stats: ServerStats, events: Events) -> None:
+    def __init__(self, limits: Limits, stats: ServerStats, events: Events, throttle: ConnectionThrottle) -> None:
         self._limits = limits
         self._stats = stats
         self._events = events
         self._per_ip: Counter[str] = Counter()
         self.connections = 0
+        self.throttle = throttle
 
     def admit(self, address: str, ip: str) -> bool:
         """Whether one more connection is let in; then ``left`` must be called when it is gone.

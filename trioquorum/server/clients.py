@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from trioquorum.events import ClientsListening, Events, PortBlocked
-from trioquorum.limits import Limits
+from trioquorum.events import ClientsListening, PortBlocked
+from trioquorum.pipeline.request_throttle import RequestThrottle
 from trioquorum.pipeline.service import Service
 from trioquorum.server.four_letter import Answerer
 from trioquorum.server.links import LinkPort
 from trioquorum.server.port import Port
+from trioquorum.settings import Settings
 from trioquorum.transport import Address, Listener, Transports
 
 BACKLOG = 1024
@@ -26,14 +27,14 @@ class ClientPorts:
         addresses: Sequence[Address],
         transports: Transports,
         answerer: Answerer,
-        limits: Limits,
-        events: Events,
+        settings: Settings,
     ) -> None:
         self._wanted = tuple(addresses)
         self._transports = transports
         self._answerer = answerer
-        self._limits = limits
-        self._events = events
+        self._settings = settings
+        self._limits = answerer.limits
+        self._events = answerer.events
         self._bound: dict[Address, socket.socket | Listener] = {}
         self._changed = trio.Event()
 
@@ -55,7 +56,7 @@ class ClientPorts:
                 continue
             try:
                 if address.scheme == "tcp":
-                    self._bound[address] = _listen(address)
+                    self._bound[address] = _listen(address, self._settings)
                 else:
                     frame_max = self._limits.client_frame_bytes_max
                     transport = self._transports[address.scheme]
@@ -79,6 +80,8 @@ class ClientPorts:
                 await self._move()
             self._changed = trio.Event()
             async with trio.open_nursery() as nursery:
+                if service is not None and service.throttle is not None:
+                    nursery.start_soon(look_at_queue, service, service.throttle)
                 for bound in self._bound.values():
                     if isinstance(bound, socket.socket):
                         port = Port(bound, service, self._answerer)
@@ -112,16 +115,24 @@ class ClientPorts:
             await trio.lowlevel.checkpoint()
 
 
+async def look_at_queue(service: Service, throttle: RequestThrottle) -> None:
+    """Requests may become stale in the queue though nothing else happens."""
+    while True:
+        await trio.sleep(throttle.stall_time_ms / 1000)
+        if throttle.queued:
+            service.flush()
+
+
 @asynccontextmanager
 async def bind_client_ports(
-    addresses: Sequence[Address], transports: Transports, answerer: Answerer, limits: Limits, events: Events
+    addresses: Sequence[Address], transports: Transports, answerer: Answerer, settings: Settings
 ) -> AsyncIterator[ClientPorts]:
     """Bind every address; all are closed at the end of the block.
 
     Raises:
         OSError: an address cannot be bound; ``filename`` holds the address.
     """
-    ports = ClientPorts(addresses, transports, answerer, limits, events)
+    ports = ClientPorts(addresses, transports, answerer, settings)
     try:
         await ports.bind()
         yield ports
@@ -137,13 +148,15 @@ async def _close(bound: socket.socket | Listener) -> None:
         await bound.aclose()
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address, settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address.host, address.port))
-        sock.listen(BACKLOG)
+        # What is accepted takes the option over.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, settings.client_keep_alive)
+        sock.listen(settings.client_listen_backlog if settings.client_listen_backlog >= 0 else BACKLOG)
         sock.setblocking(False)
     except OSError:
         sock.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trioquorum.errors import FrameRefused, PeerProtocolError
-from trioquorum.events import ClientRefused
+from trioquorum.events import ClientFrameRefused, ClientRefused
 from trioquorum.pipeline.client import Client, Driver
 from trioquorum.pipeline.service import Service
 from trioquorum.server.four_letter import WORDS, Answerer
@@ -64,7 +64,12 @@ class Connection(Client):
             frames = self._frames.feed(data)
         except FrameRefused as error:
             self._take(error.frames)
-            self._refuse(str(error))
+            self._answerer.stats.frames_refused += 1
+            too_large = ClientFrameRefused(
+                address=self.address, session=self.session, size_bytes=error.size, limit_bytes=error.limit
+            )
+            self._answerer.events.emit(too_large)
+            self.close()
             return
         self._take(frames)
 
@@ -121,6 +126,12 @@ class Connection(Client):
         except PeerProtocolError as error:
             self._refuse(str(error))
             return
+        throttle = self._answerer.admission.throttle
+        cost = throttle.cost(renewal=request.session != 0, local=self._service.opens_local_sessions)
+        if not throttle.admits(cost, int(self._answerer.clock() * 1000)):
+            self._answerer.stats.connections_refused += 1
+            self._refuse("too many sessions are asked for")
+            return
         self._new = False
         self._service.connect(self, request, read_only)
 
@@ -140,7 +151,6 @@ class Connection(Client):
         return False
 
     def _refuse(self, reason: str) -> None:
-        self._answerer.stats.frames_refused += 1
         self._answerer.events.emit(ClientRefused(address=self.address, reason=reason))
         self.close()
 

@@ -29,7 +29,7 @@ def settings_text(config: ServerConfig) -> str:
         "maxClientCnxns": config.limits.connections_per_ip_max,
         "minSessionTimeout": config.min_session_timeout_ms,
         "maxSessionTimeout": config.max_session_timeout_ms,
-        "clientPortListenBacklog": -1,
+        "clientPortListenBacklog": config.client_listen_backlog,
         "serverId": config.my_id,
     }
     me = config.me
@@ -134,6 +134,14 @@ def _mntr(answerer: Answerer, service: Service) -> str:
         "global_sessions": len(tree.sessions),
         "local_sessions": 0,
         "connection_rejected": stats.connections_refused,
+        "large_requests_rejected": stats.large_requests_rejected,
+        "stale_requests": stats.stale_requests,
+        "stale_requests_dropped": stats.stale_requests_dropped,
+        "throttled_ops": stats.throttled_ops,
+        "request_throttle_wait_count": stats.throttle_waits,
+        "frames_refused": stats.frames_refused,
+        "connection_token_deficit": answerer.admission.throttle.deficit,
+        "connection_drop_probability": answerer.admission.throttle.drop,
         "last_zxid": f"{tree.last_zxid:#x}",
     }
     values |= service.monitor()
