@@ -312,6 +312,14 @@ class SessionCreated(Event, frozen=True, tag="session_created"):
     timeout_ms: int
 
 
+class LocalSessionChanged(Event, frozen=True, tag="local_session_changed"):
+    """A session that only this peer knows. ``what``: began, expired, closed, or upgraded, then all peers know it."""
+
+    level: ClassVar[str] = "debug"
+    session: int
+    what: str
+
+
 class SessionExpired(Event, frozen=True, tag="session_expired"):
     """Leader: a session was not heard of for its timeout."""
 

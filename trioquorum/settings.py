@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     four_letter_words: frozenset[str] = FOUR_LETTER_WORDS
     leader_serves: bool = True
+    local_sessions: bool = False  # localSessionsEnabled: new sessions are known to the client's peer only
+    local_sessions_upgrading: bool = False  # localSessionsUpgradingEnabled: the first ephemeral makes it everybody's
     client_listen_backlog: int = -1  # clientPortListenBacklog, -1: as many as the server accepts in a moment
     client_keep_alive: bool = False  # clientTcpKeepAlive: the kernel asks clients that are silent for hours
     read_only_enabled: bool = False  # readonlymode.enabled: without a leader, reads for clients that ask for no more

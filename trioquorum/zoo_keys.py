@@ -118,6 +118,8 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "4lw.commands.whitelist": ("four_letter_words", _words),
     "leaderServes": ("leader_serves", truth),
     "readonlymode.enabled": ("read_only_enabled", truth),
+    "localSessionsEnabled": ("local_sessions", truth),
+    "localSessionsUpgradingEnabled": ("local_sessions_upgrading", truth),
     "clientPortListenBacklog": ("client_listen_backlog", integer),
     "clientTcpKeepAlive": ("client_keep_alive", truth),
     "forceSync": ("force_sync", truth),

@@ -83,6 +83,8 @@ class Following:
                 self._feed_observers(service, nursery)
                 nursery.start_soon(self._peer.serve_clients, service)
                 nursery.start_soon(self._peer.keep_snapshots)
+                if service.local is not None:
+                    nursery.start_soon(self._expire_local, service)
                 await self._follow(link, service)
         except* LinkClosed as group:
             reason = str(group.exceptions[0])
@@ -265,6 +267,11 @@ class Following:
             self._send(packet)
         if self._service is not None:
             self._service.flush()
+
+    async def _expire_local(self, service: LearnerService) -> None:
+        while True:
+            await trio.sleep(self._peer.config.tick_time_ms / 1000)
+            service.expire_local()
 
     async def _watch_master(self) -> None:
         """A master that says nothing for syncLimit is lost, though its link may stand (§15)."""

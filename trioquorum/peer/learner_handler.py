@@ -14,8 +14,10 @@ from trioquorum.pipeline.service import Service
 from trioquorum.storage.snapshot import body_chunks
 from trioquorum.transport import Link
 from trioquorum.tree.prep import WriteRequest
+from trioquorum.tree.sessions import LOCAL_SESSION
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import (
+    OF_LOCAL_SESSION,
     LearnerInfo,
     PacketType,
     QuorumPacket,
@@ -286,7 +288,8 @@ class LearnerHandler:
             if op == Op.SYNC:
                 master.sync(self, session, cxid, body)
             else:
-                master.submit(self, WriteRequest(session, cxid, op, body, packet.auth or [], self.owner))
+                owner = LOCAL_SESSION if packet.zxid == OF_LOCAL_SESSION else self.owner
+                master.submit(self, WriteRequest(session, cxid, op, body, packet.auth or [], owner))
         elif packet.type == PacketType.PING:
             master.service.touch(dict(decode_touched(data)))
         elif packet.type == PacketType.REVALIDATE:

@@ -6,7 +6,7 @@ import trio
 
 from trioquorum.config import ServerConfig
 from trioquorum.pipeline.auth import Authentication
-from trioquorum.pipeline.service import Terms
+from trioquorum.pipeline.terms import Terms
 
 
 def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[], str]) -> Terms:
@@ -21,6 +21,9 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[
         clock=trio.current_time,
         wall_ms=wall_ms,
         auth=Authentication(config.auth, nonce, config.super_digest),
+        # A server alone has nobody to spare the news of a session.
+        local_sessions=config.local_sessions and bool(config.peers),
+        local_sessions_upgrading=config.local_sessions_upgrading,
         reconfig_enabled=config.reconfig_enabled,
         voters_min=config.voters_min,
         extended_types=config.extended_types_enabled,

@@ -36,6 +36,7 @@ class Client:
         "last_zxid",
         "outbox",
         "outbox_bytes",
+        "owner",
         "password",
         "read_only",
         "received",
@@ -61,6 +62,8 @@ class Client:
         self.password = b""
         self.read_only: bool | None = None
         self.waiting: deque[tuple[int, int, bytes, float]] = deque()
+        # What its session's requests go by at the leader: this peer's id or LOCAL_SESSION, nothing before it has one.
+        self.owner: object = None
         self.outbox: list[bytes] = []
         self.outbox_bytes = 0
         self.held = False

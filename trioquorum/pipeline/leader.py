@@ -11,8 +11,9 @@ from trioquorum.errors import Code, RequestFailed
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.sending import Outbox, send_packets
-from trioquorum.pipeline.service import Service, Terms
+from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
 from trioquorum.tree.cleanup import candidates, is_expendable
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
@@ -57,7 +58,6 @@ class LeaderService(Service):
         """Told when a reconfiguration was proposed, and when one is decided."""
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
-        self._looked_ms = 0
         self._proposes: QuorumConfig | None = None
 
     @property
@@ -70,7 +70,8 @@ class LeaderService(Service):
 
     def start(self) -> None:
         """Serving begins: nobody was heard of yet, so every session gets its full timeout (client-protocol §17.5)."""
-        now_ms = self._looked_ms = self._now_ms()
+        now_ms = self._now_ms()
+        self.tracker.begin(now_ms)
         for session, timeout_ms in self.tree.sessions.items():
             self.tracker.add(session, timeout_ms, now_ms)
 
@@ -241,7 +242,8 @@ class LeaderService(Service):
     # Sessions
 
     def validate(self, client: Client) -> None:
-        valid = self.revalidate(client.session, client.timeout_ms, self.terms.server_id)
+        own = self.local is not None and self.local.renew(client)
+        valid = own or self.revalidate(client.session, client.timeout_ms, self.terms.server_id)
         self.settle(client, valid=valid, fence=self.last_proposed)
 
     def touch(self, sessions: dict[int, int]) -> None:
@@ -254,17 +256,10 @@ class LeaderService(Service):
         self.tracker.touch(session, self._now_ms())
 
     def expire(self) -> None:
-        """Close every session that was not heard of in time (client-protocol §17.3); called once a tick.
-
-        A process that stood still (SIGSTOP, a machine that was asleep) heard of nobody: what its clients sent meanwhile
-        still waits in its sockets, so that time is not held against them.
-        """
-        now_ms = self._now_ms()
-        stood_still_ms = now_ms - self._looked_ms - self.terms.tick_time_ms
-        if stood_still_ms > self.terms.tick_time_ms:
-            self.tracker.postpone(stood_still_ms, now_ms)
-        self._looked_ms = now_ms
-        for session in self.tracker.expired(now_ms):
+        """Close every session that was not heard of in time (client-protocol §17.3); called once a tick."""
+        if self.local is not None:
+            self.local.expire()
+        for session in self.tracker.look(self._now_ms()):
             self.events.emit(SessionExpired(session=session, timeout_ms=self.tree.sessions.get(session, 0)))
             self.submit(WriteRequest(session, 0, Op.CLOSE_SESSION, b"", [], LOCAL_OWNER))
         self.flush()

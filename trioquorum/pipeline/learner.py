@@ -9,15 +9,16 @@ from trioquorum.errors import PeerProtocolError
 from trioquorum.events import Events
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.feeding import Feed
-from trioquorum.pipeline.service import Service, Terms
+from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
 from trioquorum.tree.acl import Identity
 from trioquorum.tree.prep import WriteRequest
-from trioquorum.tree.sessions import SessionIds, TouchTable
+from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds, TouchTable
 from trioquorum.wire.client import reply
 from trioquorum.wire.ops import Op
-from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_request, encode_revalidate
+from trioquorum.wire.quorum import OF_LOCAL_SESSION, PacketType, QuorumPacket, encode_request, encode_revalidate
 from trioquorum.wire.txn import Txn, decode_txn
 
 SendPackets = Callable[[list[QuorumPacket]], None]
@@ -64,7 +65,8 @@ class LearnerService(Service):
     def submit(self, request: WriteRequest) -> None:
         data = encode_request(request.session, request.cxid, request.op, request.body)
         auth = None if request.op == Op.CREATE_SESSION else list(request.auth)
-        self._forward.append(QuorumPacket(PacketType.REQUEST, -1, data, auth))
+        zxid = OF_LOCAL_SESSION if request.owner is LOCAL_SESSION else -1
+        self._forward.append(QuorumPacket(PacketType.REQUEST, zxid, data, auth))
 
     def submit_sync(self, client: Client, xid: int, payload: bytes) -> bool:
         self.ask_sync(client.session, xid, payload[8:], partial(self._synced, client, xid, payload), client.auth)
@@ -118,9 +120,17 @@ class LearnerService(Service):
     def _validated(self, client: Client, *, valid: bool, fence: int) -> None:
         if self.feed is not None and not valid:
             self.feed.closed(client.session)
+        # The leader does not know such a session. It was asked all the same, for the fence.
+        valid = valid or (self.local is not None and self.local.renew(client))
         # The connection may be lost meanwhile, or the session on another one.
         if self.connecting.get(client.session) is client:
             self.settle(client, valid=valid, fence=fence)
+
+    def expire_local(self) -> None:
+        """End this peer's own sessions that were not heard of in time; called once a tick."""
+        if self.local is not None:
+            self.local.expire()
+            self.flush()
 
     def touch(self, sessions: dict[int, int]) -> None:
         for session, timeout_ms in sessions.items():

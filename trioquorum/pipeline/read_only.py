@@ -5,18 +5,14 @@ are those of client-protocol.
 """
 
 from trioquorum.errors import Code
-from trioquorum.events import Events
 from trioquorum.pipeline.client import Client
-from trioquorum.pipeline.service import WRITES, Service, Terms
-from trioquorum.pipeline.stats import ServerStats
-from trioquorum.storage.database import Database
-from trioquorum.tree.prep import WriteRequest
-from trioquorum.tree.sessions import SessionIds, SessionTracker
+from trioquorum.pipeline.local_sessions import LocalSessions
+from trioquorum.pipeline.service import WRITES, Service
 from trioquorum.wire.client import REQUEST_HEADER, reply
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import ConnectRequest
 
-REFUSED = WRITES - {Op.CLOSE_SESSION} | {Op.CHECK, Op.SYNC}
+REFUSED = WRITES | {Op.CHECK, Op.SYNC}
 
 
 class ReadOnlyService(Service):
@@ -24,14 +20,9 @@ class ReadOnlyService(Service):
 
     mode = "read-only"
     read_only = True
-    opens_local_sessions = True
 
-    def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
-        super().__init__(db, terms, ids, stats, events)
-        self._tracker = SessionTracker(terms.tick_time_ms)
-
-    def _now_ms(self) -> int:
-        return int(self.terms.clock() * 1000)
+    def _local_sessions(self) -> LocalSessions:
+        return LocalSessions(self, upgrading=False)
 
     # Sessions
 
@@ -42,34 +33,18 @@ class ReadOnlyService(Service):
         else:
             client.close()
 
-    def submit(self, request: WriteRequest) -> None:
-        """A new session needs nobody's consent."""
-        client = self.connecting[request.session]
-        self._tracker.add(request.session, client.timeout_ms, self._now_ms())
-        self.settle(client, valid=True)
-
     def validate(self, client: Client) -> None:
         """A session of this service goes on. Of any other nobody here can say that it is over: no answer (§19)."""
-        if self._tracker.touch(client.session, self._now_ms(), client.timeout_ms):
+        if self.local is not None and self.local.renew(client):
             self.settle(client, valid=True)
         else:
             client.close()
             self.closed(client)
 
-    def touch(self, sessions: dict[int, int]) -> None:
-        """These sessions were heard of."""
-        now_ms = self._now_ms()
-        for session, timeout_ms in sessions.items():
-            self._tracker.touch(session, now_ms, timeout_ms)
-
     def expire(self) -> None:
         """End the sessions that were not heard of in time."""
-        for session in self._tracker.expired(self._now_ms()):
-            self._tracker.remove(session)
-            client = self.clients.get(session)
-            if client is not None:
-                client.close()
-                self.closed(client)
+        if self.local is not None:
+            self.local.expire()
         self.flush()
 
     # Requests
@@ -84,10 +59,5 @@ class ReadOnlyService(Service):
             client.received += 1
             client.last_op, client.last_xid = op, xid
             client.send(reply(xid, self.tree.last_zxid, Code.NOTREADONLY))
-        elif op == Op.CLOSE_SESSION:
-            client.received += 1
-            self._tracker.remove(client.session)
-            client.send(reply(xid, self.tree.last_zxid, Code.OK))
-            client.close()
         else:
             super().request(client, payload)

@@ -5,22 +5,21 @@ One ``Service`` lives as long as one role. Drivers feed it (``request``), the ro
 """
 
 from collections.abc import Callable
-
-import msgspec
+from functools import partial
 
 from trioquorum.errors import Code, PeerProtocolError, RequestFailed
 from trioquorum.events import Events, SessionClosed, SessionCreated
-from trioquorum.limits import Limits, Throttles
 from trioquorum.pipeline import local
-from trioquorum.pipeline.auth import PROVING, Authentication
+from trioquorum.pipeline.auth import PROVING
 from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.local_sessions import GOODBYE, LocalSessions
 from trioquorum.pipeline.replies import reply_body
 from trioquorum.pipeline.request_throttle import RequestThrottle
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
-from trioquorum.tree.cleanup import UNUSED_CONTAINER_MS
 from trioquorum.tree.prep import WriteRequest
-from trioquorum.tree.sessions import SessionIds
+from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds
 from trioquorum.wire.client import REQUEST_HEADER, encode_connect_response, frame, reply, session_password
 from trioquorum.wire.ops import Op, Xid
 from trioquorum.wire.records import ConnectRequest, ConnectResponse
@@ -49,32 +48,12 @@ SETTLED = 1 << 32
 """Stands for the opcode of a request whose answer is known but has to wait for its turn; no client can send it."""
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service grants its clients, and the clocks it reads."""
-
-    server_id: int
-    tick_time_ms: int
-    session_timeout_ms_min: int
-    session_timeout_ms_max: int
-    limits: Limits
-    throttles: Throttles = Throttles()
-    clock: Callable[[], float]
-    wall_ms: Callable[[], int]
-    auth: Authentication
-    reconfig_enabled: bool = False
-    voters_min: int = 1
-    extended_types: bool = False
-    unused_container_ms: int = UNUSED_CONTAINER_MS
-
-
 class Service:
     """Base of the leader's and the learner's service."""
 
     mode = "standalone"
     read_only = False
     """Whether it serves without a leader, only clients that ask for that."""
-    opens_local_sessions = False
-    """Whether a new session is this peer's own, which no other needs to hear of."""
 
     def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
         self.db = db
@@ -89,8 +68,11 @@ class Service:
         """Requests that wait for an answer, those of special xids aside."""
         self.inflight_max = terms.limits.client_requests_inflight_max
         self.now = terms.clock()
+        self.local = self._local_sessions()
         # Where nothing is demanded nothing is looked at: this is called for every request.
-        self.take: Callable[[Client, bytes], None] = self._guarded if terms.auth.required else self.request
+        self.take: Callable[[Client, bytes], None] = self.request if self.local is None else self.local.take
+        if terms.auth.required:
+            self.take = partial(self._guarded, self.take)
         self.throttle: RequestThrottle | None = None
         if RequestThrottle.wanted(terms.throttles):
             self.throttle = RequestThrottle(terms.throttles, self, self.take)
@@ -98,6 +80,11 @@ class Service:
         self._ids = ids
         self._held: dict[Client, None] = {}
         self._touched: dict[int, int] = {}
+
+    def _local_sessions(self) -> LocalSessions | None:
+        """The sessions that only this peer knows; without them every session is everybody's."""
+        terms = self.terms
+        return LocalSessions(self, upgrading=terms.local_sessions_upgrading) if terms.local_sessions else None
 
     # What a role adds
 
@@ -127,6 +114,8 @@ class Service:
     def flush(self) -> None:
         """End of a wake-up: let go of what was held back, pass the batch on, send the replies."""
         if self._touched:
+            if self.local is not None:
+                self.local.touch(self._touched)
             self.touch(self._touched)
             self._touched.clear()
         if self.throttle is not None:
@@ -178,9 +167,14 @@ class Service:
         )
         if request.session == 0:
             client.session = self._ids.next()
+            client.owner = self.terms.server_id
             self.connecting[client.session] = client
+            if self.local is not None:
+                self.local.open(client)
+                self.settle(client, valid=True)
+                return
             body = client.timeout_ms.to_bytes(4, "big")
-            self.submit(WriteRequest(client.session, 0, Op.CREATE_SESSION, body, client.auth, self.terms.server_id))
+            self.submit(WriteRequest(client.session, 0, Op.CREATE_SESSION, body, client.auth, client.owner))
             return
         self.supersede(request.session)
         client.session = request.session
@@ -204,6 +198,8 @@ class Service:
         if valid:
             answer = ConnectResponse(0, client.timeout_ms, client.session, session_password(client.session))
             self.clients[client.session] = client
+            local = self.local is not None and client.session in self.local
+            client.owner = LOCAL_SESSION if local else self.terms.server_id
             self._touched[client.session] = client.timeout_ms
         else:
             answer = ConnectResponse(0, 0, 0, NO_PASSWORD)
@@ -227,7 +223,7 @@ class Service:
 
     # Requests
 
-    def _guarded(self, client: Client, payload: bytes) -> None:
+    def _guarded(self, take: Callable[[Client, bytes], None], client: Client, payload: bytes) -> None:
         """One frame of an open session, where clients have to prove who they are before anything is answered."""
         auth = self.terms.auth
         if (
@@ -235,7 +231,7 @@ class Service:
             or len(payload) < REQUEST_HEADER.size
             or REQUEST_HEADER.unpack_from(payload)[1] in PROVING
         ):
-            self.request(client, payload)
+            take(client, payload)
         else:
             auth.refuse(client, payload)
 
@@ -250,7 +246,7 @@ class Service:
         waiting = client.waiting
         if op in WRITES:
             self._wait(client, op, xid, payload)
-            self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
+            self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, client.owner))
         elif op in PROVING:
             self.terms.auth.prove(client, op, xid, payload)
         elif (op == Op.SYNC and self.submit_sync(client, xid, payload)) or waiting:
@@ -261,14 +257,18 @@ class Service:
     def submit_for_gone(self, client: Client, xid: int, op: int, payload: bytes) -> None:
         """Execute a write that nobody waits for any more."""
         if op in WRITES:
-            self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, self.terms.server_id))
+            self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, client.owner))
 
     def answer_in_turn(self, client: Client, xid: int, err: int, body: bytes = b"") -> None:
         """Answer a request that is decided, behind what waits in front of it."""
+        self.in_turn(client, SETTLED, xid, err.to_bytes(4, "big", signed=True) + body)
+
+    def in_turn(self, client: Client, op: int, xid: int, payload: bytes) -> None:
+        """Answer a request that needs no leader, behind what waits in front of it."""
         if client.waiting:
-            self._wait(client, SETTLED, xid, err.to_bytes(4, "big", signed=True) + body)
+            self._wait(client, op, xid, payload)
         else:
-            client.send(reply(xid, self.tree.last_zxid, err, body))
+            self._answer(client, op, xid, payload)
 
     def _wait(self, client: Client, op: int, xid: int, payload: bytes) -> None:
         client.waiting.append((op, xid, payload, self.now))
@@ -305,6 +305,8 @@ class Service:
         if op == SETTLED:
             err = int.from_bytes(payload[:4], "big", signed=True)
             client.send(reply(xid, self.tree.last_zxid, err, payload[4:]))
+        elif op == GOODBYE and self.local is not None:
+            self.local.end(client, xid)
         else:
             client.send(reply(xid, 0, Code.UNIMPLEMENTED))
             client.close()
@@ -325,7 +327,7 @@ class Service:
             self._held.pop(client, None)
             client.release()
 
-    def _expire(self, client: Client) -> None:
+    def refuse_rest(self, client: Client) -> None:
         """What a client sent behind its closeSession is told so."""
         for _, xid, _, _ in client.waiting:
             client.send(reply(xid, self.tree.last_zxid, Code.SESSIONEXPIRED))
@@ -343,7 +345,8 @@ class Service:
         if header.type == Op.CREATE_SESSION:
             self.events.emit(SessionCreated(session=session, timeout_ms=self.tree.sessions[session]))
             client = self.connecting.get(session)
-            if client is not None:
+            # Who has no owner yet brings a session that became everybody's meanwhile, and is told by the leader.
+            if client is not None and client.owner is not None:
                 self.settle(client, valid=True)
             return
         client = self.clients.get(session)
@@ -360,7 +363,7 @@ class Service:
                     err, body = reply_body(op, applied)
                     client.send(reply(xid, header.zxid, err, body))
                     if op == Op.CLOSE_SESSION:
-                        self._expire(client)
+                        self.refuse_rest(client)
                     else:
                         self._drain(client)
         if header.type == Op.CLOSE_SESSION:

@@ -127,7 +127,7 @@ class Connection(Client):
             self._refuse(str(error))
             return
         throttle = self._answerer.admission.throttle
-        cost = throttle.cost(renewal=request.session != 0, local=self._service.opens_local_sessions)
+        cost = throttle.cost(renewal=request.session != 0, local=self._service.local is not None)
         if not throttle.admits(cost, int(self._answerer.clock() * 1000)):
             self._answerer.stats.connections_refused += 1
             self._refuse("too many sessions are asked for")

@@ -132,7 +132,7 @@ def _mntr(answerer: Answerer, service: Service) -> str:
         "watch_count": tree.watches.data.watches() + tree.watches.child.watches(),
         "ephemerals_count": sum(len(paths) for paths in tree.ephemerals.values()),
         "global_sessions": len(tree.sessions),
-        "local_sessions": 0,
+        "local_sessions": 0 if service.local is None else len(service.local),
         "connection_rejected": stats.connections_refused,
         "large_requests_rejected": stats.large_requests_rejected,
         "stale_requests": stats.stale_requests,

@@ -12,6 +12,7 @@ from trioquorum.tree.acl import OPEN_ACL, OPEN_ACL_BYTES, OPEN_ACL_LIST, check_a
 from trioquorum.tree.owners import ttl_owner
 from trioquorum.tree.paths import SPECIAL, parent_of, roughly_valid, sequence_suffix, validate_path
 from trioquorum.tree.pending import Change, PendingChanges
+from trioquorum.tree.sessions import LOCAL_SESSION
 from trioquorum.wire.jute import decode_buffer, decode_text
 from trioquorum.wire.ops import CONTAINER_OWNER, TTL_MS_MAX, CreateFlag, Op, Perm
 from trioquorum.wire.records import (
@@ -117,6 +118,8 @@ def create(
     if flags not in _PLAIN_FLAGS or op not in (Op.CREATE, Op.CREATE2):
         check_create_mode(op, flags, ttl_ms, extended_types=prep.options.extended_types)
     prep.sessions.check(request.session, request.owner)
+    if request.owner is LOCAL_SESSION and flags in _EPHEMERAL_FLAGS:
+        raise RequestFailed(Code.EPHEMERALONLOCALSESSION)
     path = known_path(body.path)
     parent_path = parent_of(path)
     acl = fixup_acl(body.acl, request.auth, prep.options.acl_rules)

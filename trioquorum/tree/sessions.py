@@ -1,9 +1,14 @@
 """Sessions: ids, deadlines and owners (client-protocol §17). Times are milliseconds of the caller's clock."""
 
+from typing import Final
+
 import msgspec
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.wire.ops import CONTAINER_OWNER
+
+LOCAL_SESSION: Final[object] = "a session that only its peer knows"
+"""The owner of requests in sessions that the leader does not track (§17.9); compared by ``is``."""
 
 
 class SessionIds:
@@ -42,6 +47,7 @@ class SessionTracker:
         self._tick_ms = tick_time_ms
         self._sessions: dict[int, _Session] = {}
         self._buckets: dict[int, set[int]] = {}
+        self._looked_ms = 0
 
     def __contains__(self, session: int) -> bool:
         return session in self._sessions
@@ -97,6 +103,21 @@ class SessionTracker:
             found += sessions
         return found
 
+    def begin(self, now_ms: int) -> None:
+        """From now on ``look`` is called once a tick."""
+        self._looked_ms = now_ms
+
+    def look(self, now_ms: int) -> list[int]:
+        """As ``expired``, but time in which this process stood still is not held against sessions.
+
+        It heard of nobody (SIGSTOP, a machine that was asleep): what clients sent meanwhile waits in its sockets.
+        """
+        stood_still_ms = now_ms - self._looked_ms - self._tick_ms
+        if stood_still_ms > self._tick_ms:
+            self.postpone(stood_still_ms, now_ms)
+        self._looked_ms = now_ms
+        return self.expired(now_ms)
+
     def postpone(self, by_ms: int, now_ms: int) -> None:
         """Nobody could be heard of for ``by_ms``: deadlines come that much later, or where a touch would put them."""
         buckets: dict[int, set[int]] = {}
@@ -121,11 +142,15 @@ class SessionTracker:
     def check(self, session: int, owner: object) -> None:
         """Whether a request of this session through ``owner`` may go on; the first one to ask owns an unowned session.
 
+        Of a session that is local to a peer nobody else can say anything.
+
         Raises:
             RequestFailed: SESSIONEXPIRED if unknown or closing, SESSIONMOVED if it belongs to somebody else.
         """
         known = self._sessions.get(session)
         if known is None or known.closing:
+            if known is None and owner is LOCAL_SESSION:
+                return
             raise RequestFailed(Code.SESSIONEXPIRED)
         if known.owner != owner:
             if known.owner is not None:

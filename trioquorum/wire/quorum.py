@@ -6,7 +6,7 @@ A frame is a list of packets. ACK and COMMIT are cumulative on our links: "every
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from enum import IntEnum
 from struct import Struct, error as struct_error
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -37,6 +37,10 @@ class PacketType(IntEnum):
     LEADERINFO = 17
     ACKEPOCH = 18
     INFORMANDACTIVATE = 19
+
+
+OF_LOCAL_SESSION: Final = 0
+"""The zxid of a REQUEST whose session only the learner knows, on our links; of all others, and of Java's, it is -1."""
 
 
 class QuorumPacket(msgspec.Struct, array_like=True, gc=False):
