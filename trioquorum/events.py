@@ -340,6 +340,21 @@ class NodesSwept(Event, frozen=True, tag="nodes_swept"):
     nodes: int
 
 
+class QuotaExceeded(Event, frozen=True, tag="quota_exceeded"):
+    """Leader: a write goes beyond the quota of ``path``, and is ``refused`` or not; said once a minute and quota.
+
+    ``kind`` is count or bytes, ``found`` what there would be of it.
+    """
+
+    level: ClassVar[str] = "warning"
+    path: str
+    kind: str
+    hard: bool
+    limit: int
+    found: int
+    refused: bool
+
+
 class ClientRefused(Event, frozen=True, tag="client_refused"):
     """A client connection was turned away or cut, and why."""
 

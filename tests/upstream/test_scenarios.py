@@ -384,6 +384,14 @@ ROWS: dict[int, Row] = {
         "sim/test_sweeping.py::test_a_client_may_not_sweep",
         "interop/test_clean_up.py::test_a_server_cleans_up",
     ),
+    61: row(
+        "limits on nodes and bytes, soft and hard, on create, set and multi; enforced only where that is configured",
+        "tree/test_quotas.py::test_a_hard_limit_is_kept",
+        "tree/test_quotas.py::test_a_limit_is_only_told_of_unless_it_is_hard_and_enforced",
+        "tree/test_quotas.py::test_a_multi_sees_its_own_data",
+        "tree/test_quotas.py::test_stats_are_what_there_is",
+        "sim/test_quotas.py::test_hard_limits_are_kept_by_every_peer",
+    ),
     62: row(
         "the schemes and what each operation needs; super; ACLs are shown without secrets",
         "tree/test_prep.py::test_each_operation_needs_its_own_permission",
@@ -403,7 +411,6 @@ ROWS: dict[int, Row] = {
 ELSEWHERE: dict[int, str] = {
     17: "TLS between peers is a transport's business: no scenario of the protocol",
     18: "SASL between peers: authentication, no scenario of the protocol",
-    61: "quotas are not kept, as README says among the known limits",
     64: "four-letter words concern one server alone, not the quorum; what reads them is tested in cli/test_status.py",
 }
 """Scenarios without a test here, and why."""

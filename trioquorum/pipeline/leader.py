@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.quota_reports import QuotaReports
 from trioquorum.pipeline.sending import Outbox, send_packets
 from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
@@ -49,8 +50,13 @@ class LeaderService(Service):
         self.observers: dict[int, Outbox] = {}
         self.last_proposed = first_zxid
         self.tracker = SessionTracker(terms.tick_time_ms)
-        options = PrepOptions(extended_types=terms.extended_types, acl_rules=terms.auth.acl_rules)
-        self._prep = Prep(db.tree, self.tracker, options, self if terms.reconfig_enabled else None)
+        options = PrepOptions(
+            extended_types=terms.extended_types,
+            enforces_quotas=terms.enforces_quotas,
+            acl_rules=terms.auth.acl_rules,
+        )
+        members = self if terms.reconfig_enabled else None
+        self._prep = Prep(db.tree, self.tracker, options, members, QuotaReports(events, terms.clock))
         self.machine = machine
         self.synced: Callable[[], Collection[int]] = lambda: (machine.my_id,)
         """The peers, this one included, that have all history and keep up."""

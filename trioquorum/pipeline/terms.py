@@ -26,4 +26,5 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     reconfig_enabled: bool = False
     voters_min: int = 1
     extended_types: bool = False
+    enforces_quotas: bool = False
     unused_container_ms: int = UNUSED_CONTAINER_MS

@@ -10,11 +10,13 @@ from struct import Struct
 import msgspec
 
 from trioquorum.errors import Code, CorruptSnapshot
+from trioquorum.tree import quotas
 from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
 from trioquorum.tree.apply import Applied, apply_txn
 from trioquorum.tree.digest import WRAP, node_digest
 from trioquorum.tree.owners import Owners
 from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
+from trioquorum.tree.quotas import QUOTA_NODES
 from trioquorum.tree.watches import WatchTables
 from trioquorum.wire.ops import CONTAINER_OWNER
 from trioquorum.wire.records import Acl
@@ -95,7 +97,7 @@ class DataTree:
 
     Parents stand in front of their children in ``nodes``. ``last_zxid`` is the last transaction that is applied as a
     whole. ``digest`` follows every change while ``keeps_digest`` is set, and is 0 otherwise. ``owners`` reads what
-    ephemeralOwner says. The four ``/zookeeper`` nodes of a fresh tree are always there.
+    ephemeralOwner says, ``quotas`` are the paths that have one. The four ``/zookeeper`` nodes are always there.
     """
 
     __slots__ = (
@@ -107,6 +109,7 @@ class DataTree:
         "last_zxid",
         "nodes",
         "owners",
+        "quotas",
         "sessions",
         "ttls",
         "watches",
@@ -127,6 +130,7 @@ class DataTree:
         self.ephemerals: dict[int, set[str]] = {}
         self.containers: set[str] = set()
         self.ttls: set[str] = set()
+        self.quotas: set[str] = set()
         self.sessions: dict[int, int] = {}
         self.last_zxid = 0
         self.digest = 0
@@ -168,7 +172,7 @@ class DataTree:
             self._own(path, owner)
 
     def restored(self) -> None:
-        """End of a snapshot: add what old ones lack, finish stats, drop unused ACLs, compute the digest.
+        """End of a snapshot: add what old ones lack, finish stats, drop unused ACLs, count quotas, compute the digest.
 
         Raises:
             CorruptSnapshot: there is no root.
@@ -184,6 +188,7 @@ class DataTree:
             if node.children is not None:
                 _restat(node, pzxid_of(node))
         self.acls.drop_unused()
+        quotas.load(self)
         if self.keeps_digest:
             for path, node in self.nodes.items():
                 self._sum(path, node)
@@ -228,6 +233,8 @@ class DataTree:
         self._adopt(parent_path, parent, parent_cversion, zxid)
         if self.keeps_digest:
             self._sum(path, node)
+        if self.quotas or name in QUOTA_NODES:
+            quotas.created(self, path, length)
         if self.watches:
             self.watches.created(path, parent_path, zxid, self.acls.get(acl_id), self.acls.get(parent.acl))
         return 0
@@ -267,6 +274,8 @@ class DataTree:
             return Code.NONODE
         stat = node.stat
         length = len(data) if data else 0
+        if self.quotas:
+            quotas.resized(self, path, length - len(node.data or b""))
         node.data = data
         node.stat = (
             stat[:8]
@@ -342,6 +351,8 @@ class DataTree:
         if node.owner:
             self._disown(path, node.owner)
         self.digest = (self.digest - node.digest) & WRAP
+        if self.quotas:
+            quotas.removed(self, path, len(node.data or b""))
 
     def _drop_subtree(self, path: str) -> None:
         below = [path]

@@ -12,8 +12,8 @@ from trioquorum.tree.nodes import DataTree, acl_version, data_version
 class Change(msgspec.Struct, gc=False):
     """A node as a later request must see it. Never modified: a further change is a new one.
 
-    ``version``, ``aversion``, ``cversion`` and ``owner`` are stored values, ``children`` is their number. A node that
-    will be deleted has ``exists`` unset and keeps its owner.
+    ``version``, ``aversion``, ``cversion``, ``owner`` and ``data`` are stored values, ``children`` is their number. A
+    node that will be deleted has ``exists`` unset and keeps its owner.
     """
 
     version: int
@@ -22,6 +22,7 @@ class Change(msgspec.Struct, gc=False):
     children: int
     acl: AclList
     owner: int
+    data: bytes | None
     exists: bool = True
 
 
@@ -47,7 +48,7 @@ class PendingChanges:
             return None
         children = 0 if node.children is None else len(node.children)
         acl = self._tree.acls.get(node.acl)
-        return Change(data_version(node), acl_version(node), node.cversion, children, acl, node.owner)
+        return Change(data_version(node), acl_version(node), node.cversion, children, acl, node.owner, node.data)
 
     def get(self, path: str) -> Change:
         """The node at ``path``.

@@ -16,6 +16,7 @@ from trioquorum.tree.acl import DEFAULT_RULES, AclRules, Identity, check_acl
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG
 from trioquorum.tree.pending import Change, PendingChanges
+from trioquorum.tree.quotas import Excess
 from trioquorum.wire.client import decode_multi
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CreateFlag, Op, Perm
@@ -63,6 +64,7 @@ class PrepOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a leader allows."""
 
     extended_types: bool = False
+    enforces_quotas: bool = False
     acl_rules: AclRules = DEFAULT_RULES
     txn_bytes_max: int = 4 << 20
     """What one multi or closeSession may come to; single writes are bounded by their request."""
@@ -85,20 +87,37 @@ class MembershipView(Protocol):
         """The text of the configuration that ``request`` asks for, with this version, or RequestFailed."""
 
 
+class ExcessSink(Protocol):
+    """Told of a write that exceeds a quota."""
+
+    def __call__(self, excess: Excess, *, refused: bool) -> None:
+        """``refused``: because of that it fails."""
+
+
+def _unheard(excess: Excess, *, refused: bool) -> None:
+    """Nobody hears."""
+
+
 class Prep:
     """Turns requests into transactions, one at a time, and remembers what they will change."""
 
-    __slots__ = ("members", "options", "owners", "pending", "sessions", "zxid")
+    __slots__ = ("members", "on_excess", "options", "pending", "sessions", "tree", "zxid")
 
     def __init__(
-        self, tree: DataTree, sessions: SessionChecks, options: PrepOptions, members: MembershipView | None = None
+        self,
+        tree: DataTree,
+        sessions: SessionChecks,
+        options: PrepOptions,
+        members: MembershipView | None = None,
+        on_excess: ExcessSink = _unheard,
     ) -> None:
-        """Without ``members`` nothing is reconfigured here."""
+        """Without ``members`` nothing is reconfigured here; ``on_excess`` hears of quotas that are exceeded."""
+        self.tree = tree
+        self.on_excess = on_excess
         self.sessions = sessions
         self.members = members
         self.zxid = 0
         self.options = options
-        self.owners = tree.owners
         self.pending = PendingChanges(tree)
 
     def prepare(self, request: WriteRequest, zxid: int, time_ms: int) -> Txn:
@@ -203,7 +222,7 @@ def _reconfig(prep: Prep, request: WriteRequest) -> Record:
     text = prep.members.next_config(ReconfigRequest.decode(request.body), prep.zxid)
     node = prep.pending.get(CONFIG)
     check_acl(node.acl, Perm.WRITE, request.auth)
-    prep.pending.put(CONFIG, Change(-1, node.aversion, node.cversion, node.children, node.acl, node.owner))
+    prep.pending.put(CONFIG, Change(-1, node.aversion, node.cversion, node.children, node.acl, node.owner, text))
     return SetDataTxn(CONFIG, text, -1)
 
 

@@ -12,6 +12,7 @@ from trioquorum.tree.acl import OPEN_ACL, OPEN_ACL_BYTES, OPEN_ACL_LIST, check_a
 from trioquorum.tree.owners import ttl_owner
 from trioquorum.tree.paths import SPECIAL, parent_of, roughly_valid, sequence_suffix, validate_path
 from trioquorum.tree.pending import Change, PendingChanges
+from trioquorum.tree.quotas import excesses
 from trioquorum.tree.sessions import LOCAL_SESSION
 from trioquorum.wire.jute import decode_buffer, decode_text
 from trioquorum.wire.ops import CONTAINER_OWNER, TTL_MS_MAX, CreateFlag, Op, Perm
@@ -109,6 +110,19 @@ def check_create_mode(op: int, flags: int, ttl_ms: int, *, extended_types: bool)
         raise RequestFailed(Code.BADARGUMENTS)
 
 
+def check_quota(prep: "Prep", path: str, nodes: int, size: int) -> None:
+    """Whether so many nodes and bytes more are too many at ``path``; the operator hears of it in any case.
+
+    Raises:
+        RequestFailed: QUOTAEXCEEDED, if a hard limit is to be kept.
+    """
+    for excess in excesses(prep.tree, path, nodes, size):
+        refused = excess.hard and prep.options.enforces_quotas
+        prep.on_excess(excess, refused=refused)
+        if refused:
+            raise RequestFailed(Code.QUOTAEXCEEDED)
+
+
 def create(
     prep: "Prep", request: "WriteRequest", op: int, body: CreateRequest | CreateTtlRequest
 ) -> CreateTxn | CreateContainerTxn | CreateTtlTxn:
@@ -132,8 +146,10 @@ def create(
         raise RequestFailed(Code.BADARGUMENTS)
     if pending.look(path) is not None:
         raise RequestFailed(Code.NODEEXISTS)
-    if parent.owner and prep.owners.session_of(parent.owner):
+    if parent.owner and prep.tree.owners.session_of(parent.owner):
         raise RequestFailed(Code.NOCHILDRENFOREPHEMERALS)
+    if prep.tree.quotas:
+        check_quota(prep, path, 1, len(body.data or b""))
     cversion = parent.cversion + 1 if parent.cversion != INT_MAX else INT_MIN
     record: CreateTxn | CreateContainerTxn | CreateTtlTxn
     if op == Op.CREATE_CONTAINER:
@@ -148,7 +164,7 @@ def create(
         record = CreateTxn(path, body.data, acl, ephemeral, cversion)
     pending.put(parent_path, _with_children(parent, 1, max(cversion, parent.cversion)))
     stored_acl = OPEN_ACL if acl is OPEN_ACL_LIST else tuple(acl)
-    pending.put(path, Change(0, 0, 0, 0, stored_acl, owner))
+    pending.put(path, Change(0, 0, 0, 0, stored_acl, owner, body.data))
     return record
 
 
@@ -177,7 +193,7 @@ def delete_container(prep: "Prep", asked: str | None) -> DeleteTxn:
     node = prep.pending.get(path)
     if node.children:
         raise RequestFailed(Code.NOTEMPTY)
-    if prep.pending.proposed(path) or not (node.owner == CONTAINER_OWNER or prep.owners.is_ttl(node.owner)):
+    if prep.pending.proposed(path) or not (node.owner == CONTAINER_OWNER or prep.tree.owners.is_ttl(node.owner)):
         raise RequestFailed(Code.BADVERSION)
     remove(prep.pending, path, node)
     return DeleteTxn(path)
@@ -189,8 +205,11 @@ def set_data(prep: "Prep", request: "WriteRequest", op: int, body: SetDataReques
     prep.sessions.check(request.session, request.owner)
     path, node = _valid_node(prep.pending, body.path)
     check_acl(node.acl, Perm.WRITE, request.auth)
+    if prep.tree.quotas:
+        check_quota(prep, path, 0, len(body.data or b"") - len(node.data or b""))
     version = next_version(node.version, body.version)
-    prep.pending.put(path, Change(version, node.aversion, node.cversion, node.children, node.acl, node.owner))
+    change = Change(version, node.aversion, node.cversion, node.children, node.acl, node.owner, body.data)
+    prep.pending.put(path, change)
     return SetDataTxn(path, body.data, version)
 
 
@@ -203,7 +222,8 @@ def set_acl(prep: "Prep", request: "WriteRequest", op: int, body: SetAclRequest)
     node = prep.pending.get(path)
     check_acl(node.acl, Perm.ADMIN, request.auth)
     aversion = next_version(node.aversion, body.version)
-    prep.pending.put(path, Change(node.version, aversion, node.cversion, node.children, tuple(acl), node.owner))
+    change = Change(node.version, aversion, node.cversion, node.children, tuple(acl), node.owner, node.data)
+    prep.pending.put(path, change)
     return SetAclTxn(path, acl, aversion)
 
 
@@ -221,11 +241,11 @@ def remove(pending: PendingChanges, path: str, node: Change) -> None:
     parent_path = parent_of(path)
     parent = pending.get(parent_path)
     pending.put(parent_path, _with_children(parent, -1, parent.cversion))
-    pending.put(path, Change(0, 0, 0, 0, (), node.owner, exists=False))
+    pending.put(path, Change(0, 0, 0, 0, (), node.owner, None, exists=False))
 
 
 def _with_children(node: Change, more: int, cversion: int) -> Change:
-    return Change(node.version, node.aversion, cversion, node.children + more, node.acl, node.owner)
+    return Change(node.version, node.aversion, cversion, node.children + more, node.acl, node.owner, node.data)
 
 
 def _valid_node(pending: PendingChanges, path: str | None) -> tuple[str, Change]:
