@@ -17,6 +17,7 @@ from tests.hostile.kit import (
     create,
     exists,
     get_data,
+    quorum,
     request,
     running,
     set_data,
@@ -183,6 +184,44 @@ async def test_who_never_asks_for_a_session_is_sent_away(mock_clock: MockClock) 
         assert await silent.rest() == await dripping.rest() == b""
         assert 10 <= trio.current_time() - began < 30
         await client.assert_alive()
+
+
+async def test_a_connection_that_its_session_left_is_closed_when_it_was_silent_long_enough(
+    mock_clock: MockClock,
+) -> None:
+    """It may be half-open for ever; its session lives on another peer, so nothing else ends it (client-protocol §1)."""
+    mock_clock.rate = 1
+    async with quorum(client_sessionless_ms=1000) as ensemble:
+        mock_clock.rate = 0
+        first, second = (ensemble.peers[sid] for sid in ensemble.followers)
+        left = await first.stranger()
+        await left.handshake(connect_frame(4000))
+        staying = await first.client()
+        taking = await second.stranger()
+        await taking.handshake(connect_frame(4000, left.session, left.password))
+        assert taking.session == left.session
+        waited_s = 0
+        while waited_s < 12:
+            waited_s += 1
+            mock_clock.jump(1.0)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await taking.assert_alive()
+            await staying.assert_alive()
+            if "was silent for the timeout of its session" in first.reasons():
+                break
+        assert 4 <= waited_s <= 6
+        assert await left.rest() == b""
+
+
+async def test_a_server_that_stood_still_cuts_nobody(mock_clock: MockClock) -> None:
+    """It heard of nobody, but who knows what waits in its sockets."""
+    async with running() as server:
+        client = await server.client()
+        for _ in range(3):
+            mock_clock.jump(60)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await client.assert_alive()
+        assert server.reasons() == []
 
 
 async def test_one_address_gets_so_many_connections() -> None:

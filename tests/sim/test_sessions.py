@@ -9,6 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.hostile.kit import PING
+from tests.regressions.kit import Raw, session
 from tests.sim.kit import assert_all_equal, events_of
 from trioquorum.client import State, WatchEvent
 from trioquorum.errors import Code, RequestFailed
@@ -42,6 +44,37 @@ async def silent_session(ensemble: MemoryEnsemble, peer: int) -> AsyncIterator[i
     with pytest.raises(anyio.EndOfStream):
         await stream.receive()  # The server closes with the session.
     await stream.aclose()
+
+
+@pytest.mark.parametrize("timeout_ms", [4000, 10_000])
+async def test_a_connection_that_its_session_left_is_closed_when_silent(
+    timeout_ms: int, autojump_clock: MockClock
+) -> None:
+    """At the end of the ten seconds in which the timeout ran out; who speaks, or is a new connection, stays."""
+    async with open_ensemble(MemoryNetwork()) as ensemble:
+        await ensemble.wait_serving()
+        left = await Raw.dial(ensemble, 1)
+        await left.ask_session(timeout_ms=timeout_ms)
+        await left.session_granted()
+        heard_s = trio.current_time()
+        async with session(ensemble, 2, again=left, timeout_ms=timeout_ms) as taking:
+            assert taking.session == left.session
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ping, taking)
+                left.PATIENCE_S = 40.0
+                assert await left.receive() is None
+                closed_s = trio.current_time()
+                await trio.sleep(30)
+                nursery.cancel_scope.cancel()
+        assert closed_s == pytest.approx(((heard_s + timeout_ms / 1000) // 10 + 1) * 10)
+        assert events_of(ensemble, SessionExpired) == []
+
+
+async def ping(client: Raw) -> None:
+    while True:
+        await client.send(PING)
+        assert (await client.reply()).err == 0
+        await trio.sleep(1)
 
 
 def in_ms(time_s: float) -> int:

@@ -30,6 +30,7 @@ class Client:
         "closing",
         "driver",
         "fence",
+        "heard",
         "held",
         "last_op",
         "last_xid",
@@ -53,7 +54,7 @@ class Client:
         self.address = address
         self.auth = auth
         self.sasl: DigestServer | None = None
-        self.since = since
+        self.since = self.heard = since
         self.session = 0
         # Commits up to this zxid answer nothing here: they are of the session's earlier connections, on any peer,
         # whose xids this one may repeat.

@@ -151,7 +151,7 @@ class Service:
 
     def heard(self, client: Client) -> None:
         """A client sent something: its session lives. Called once per wake-up and client."""
-        self.now = self.terms.clock()
+        self.now = client.heard = self.terms.clock()
         if client.session:
             self._touched[client.session] = client.timeout_ms
 

@@ -52,6 +52,26 @@ class Connection(Client):
         """No session was asked for yet."""
         return self._new
 
+    def patience_ends(self, awake_since: float = -math.inf) -> float:
+        """When the connection is to be closed unless something arrives before (client-protocol §1).
+
+        Whoever is read from later than ``awake_since`` may have spoken before that. Connections with a session end
+        together, at multiples of the time that those without one have.
+        """
+        sessionless_s = self._answerer.limits.client_sessionless_ms / 1000
+        if self._new:
+            return self.since + sessionless_s
+        if self.held or self._kept:
+            return math.inf
+        silent_s = max(self.heard, awake_since) + self.timeout_ms / 1000
+        return (silent_s // sessionless_s + 1) * sessionless_s
+
+    def give_up(self) -> None:
+        """Tell why a connection with a session is closed now that ``patience_ends``."""
+        if not self._new:
+            reason = "was silent for the timeout of its session"
+            self._answerer.events.emit(ClientRefused(address=self.address, reason=reason))
+
     def feed(self, data: bytes) -> None:
         """Bytes from the client: every complete request goes to the service; a bad frame closes the connection."""
         if self.closing:

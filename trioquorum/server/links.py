@@ -3,7 +3,6 @@
 Serves the same sans-I/O connection as ``port``, for in-memory clients and for WebSocket.
 """
 
-import math
 from typing import Final
 
 import trio
@@ -23,8 +22,9 @@ LAST_REPLIES_S: Final = 2.0  # a connection that is being closed has this long t
 class LinkClient(Connection):
     """A connection over a transport's link."""
 
-    __slots__ = ("readable", "scope", "writable")
+    __slots__ = ("patience", "readable", "scope", "writable")
 
+    patience: trio.CancelScope
     readable: trio.Event
     writable: trio.Event
     scope: trio.CancelScope
@@ -68,7 +68,7 @@ class LinkPort:
         client = LinkClient(self, link.remote, NO_IP, self._service, self._answerer, trio.current_time())
         client.readable, client.writable = trio.Event(), trio.Event()
         client.readable.set()
-        client.scope = trio.CancelScope()
+        client.scope, client.patience = trio.CancelScope(), trio.CancelScope()
         self._clients[id(client)] = client
         return client
 
@@ -87,10 +87,12 @@ class LinkPort:
 
     async def _read(self, client: LinkClient, link: Link) -> None:
         while True:
-            until = client.since + self._limits.client_sessionless_ms / 1000 if client.new else math.inf
-            with trio.move_on_at(until) as patience:
+            with trio.CancelScope(deadline=client.patience_ends()) as client.patience:
                 data = await self._receive(link)
-            if patience.cancelled_caught or data is None:
+            if client.patience.cancelled_caught:
+                client.give_up()
+                return
+            if data is None:
                 return
             await client.readable.wait()
             client.feed(data)
@@ -145,4 +147,5 @@ class LinkPort:
         assert isinstance(client, LinkClient)
         client.resume()
         if not client.held and not client.stalled:
+            client.patience.deadline = client.patience_ends()
             client.readable.set()

@@ -28,6 +28,7 @@ ACCEPTS_PER_WAKE_UP: Final = 64
 FILES_KEPT: Final = 64  # descriptors for logs, snapshots and the peers we know
 HOLD_LOOP_S: Final = 0.001
 SWEEP_S: Final = 1.0
+CHECKED_AT_ONCE: Final = 500
 _GONE = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO})
 
 
@@ -55,6 +56,8 @@ class Port:
         self._epoll = select.epoll()
         self._by_fd: dict[int, SocketClient] = {}
         self._dirty: list[SocketClient] = []
+        self._strangers: dict[SocketClient, None] = {}
+        self._closing: set[SocketClient] = set()
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         kept = min(FILES_KEPT + 2 * self._limits.handshake_links_max, soft // 4)
         self._descriptor_max = soft - kept if soft != resource.RLIM_INFINITY else math.inf
@@ -145,12 +148,15 @@ class Port:
         client.port, client.sock, client.unsent, client.unsent_bytes = self, sock, deque(), 0
         client.interest = select.EPOLLIN
         self._by_fd[sock.fileno()] = client
+        self._strangers[client] = None
         self._epoll.register(sock.fileno(), client.interest)
 
     def output_ready(self, client: Client) -> None:
         """``Driver``: remember to send at the end of the wake-up."""
         assert isinstance(client, SocketClient)
         self._dirty.append(client)
+        if client.closing:
+            self._closing.add(client)
 
     def resume(self, client: Client) -> None:
         """``Driver``: the service reads from this client again."""
@@ -236,18 +242,38 @@ class Port:
             return
         self._epoll.unregister(fd)
         del self._by_fd[fd]
+        self._strangers.pop(client, None)
         self._answerer.admission.left(client.ip)
         client.sock.close()
         client.lost()
 
     async def _sweep(self) -> None:
-        """Drop who never asked for a session or does not take its last replies; accept again after a shortage."""
+        """Drop who is silent for too long or does not take its last replies; accept again after a shortage."""
+        sessionless_s = self._limits.client_sessionless_ms / 1000
         closing: set[SocketClient] = set()
+        looked, awake_since = trio.current_time(), -math.inf
         while True:
             await trio.sleep(SWEEP_S)
-            oldest = trio.current_time() - self._limits.client_sessionless_ms / 1000
-            for client in list(self._by_fd.values()):
-                if client in closing or (client.new and client.since < oldest):
+            now = trio.current_time()
+            for client in closing:
+                self._drop(client)
+            closing, self._closing = self._closing, set()
+            for client in [it for it in self._strangers if not it.new or it.patience_ends() <= now]:
+                del self._strangers[client]
+                if client.new:
                     self._drop(client)
-            closing = {client for client in self._by_fd.values() if client.closing}
+            if now - looked > 2 * SWEEP_S:
+                awake_since = now  # the process stood still: what clients sent meanwhile waits in their sockets
+            if now // sessionless_s != looked // sessionless_s:
+                await self._drop_silent(now, awake_since)
+            looked = now
             self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
+
+    async def _drop_silent(self, now: float, awake_since: float) -> None:
+        """Drop the connections whose session was silent for its timeout; a few at a time, there may be many."""
+        for index, client in enumerate(list(self._by_fd.values()), 1):
+            if client.patience_ends(awake_since) <= now and client.sock.fileno() >= 0:
+                client.give_up()
+                self._drop(client)
+            if not index % CHECKED_AT_ONCE:
+                await trio.lowlevel.checkpoint()
