@@ -271,6 +271,7 @@ class Port:
 
     async def _drop_silent(self, now: float, awake_since: float) -> None:
         """Drop the connections whose session was silent for its timeout; a few at a time, there may be many."""
+        await trio.lowlevel.checkpoint()
         for index, client in enumerate(list(self._by_fd.values()), 1):
             if client.patience_ends(awake_since) <= now and client.sock.fileno() >= 0:
                 client.give_up()
