@@ -1,5 +1,6 @@
-"""``python -m bench lifecycle`` and ``python -m bench load``."""
+"""``python -m bench lifecycle``, ``python -m bench load`` and ``python -m bench sessions``."""
 
+import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench import java, lifecycle as lifecycle_bench, load as load_bench
+from bench import java, lifecycle as lifecycle_bench, load as load_bench, sessions as sessions_bench
 from bench.report import Lines, machine
 from bench.servers import Servers, Trioquorum
 
@@ -49,6 +50,33 @@ def load(
         lines.add(bench="load", machine=machine(scratch))
         found = load_bench.run(scratch, rounds, measure_s, _kinds(), cells, lines)
         typer.echo(load_bench.summary(found))
+
+
+@app.command()
+def sessions(
+    count: Annotated[int, typer.Option(min=1, help="Sessions.")] = 10_000,
+    idle_s: Annotated[float, typer.Option(min=0.1, help="Seconds in which nothing but pings happens.")] = 30.0,
+    java_too: Annotated[bool, typer.Option("--java", help="Java's server as well.")] = False,
+    jsonl: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Idle sessions with a watch each on one peer of three: memory, CPU time, a change of leaders."""
+    _allow_files(2 * count)
+    kinds = _kinds() if java_too else [Trioquorum]
+    with _scratch(folder) as scratch:
+        lines = Lines(jsonl)
+        lines.add(bench="sessions", machine=machine(scratch))
+        found = {kind.name: sessions_bench.run(kind, scratch / kind.name, count, idle_s, lines) for kind in kinds}
+        typer.echo(sessions_bench.summary(found, count))
+
+
+def _allow_files(wanted: int) -> None:
+    """For this process and the servers, which inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        typer.echo(f"only {hard} files may be open, the hard limit; fewer sessions may fit", err=True)
+        wanted = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -8,7 +8,13 @@ CREATE: Final = 1
 DELETE: Final = 2
 GET_DATA: Final = 4
 SET_DATA: Final = 5
+PING: Final = 11
+SET_WATCHES: Final = 101
 CLOSE_SESSION: Final = -11
+
+EVENT_XID: Final = -1
+PING_XID: Final = -2
+SET_WATCHES_XID: Final = -8
 
 STAT_BYTES: Final = 68
 REPLY: Final = Struct(">iiqi")
@@ -17,6 +23,7 @@ REPLY_HEADER_BYTES: Final = 16
 
 _LENGTH = Struct(">i")
 _REQUEST = Struct(">ii")
+_ZXID = Struct(">q")
 _CONNECT = Struct(">iqiqi")
 _CONNECTED = Struct(">iiqi")
 _NO_PASSWORD = bytes(16)
@@ -80,9 +87,14 @@ def set_body(path: str, data: bytes) -> bytes:
     return text(path) + _LENGTH.pack(len(data)) + data + _LENGTH.pack(-1)
 
 
-def get_body(path: str) -> bytes:
-    """getData without a watch."""
-    return text(path) + b"\x00"
+def get_body(path: str, *, watch: bool = False) -> bytes:
+    """getData."""
+    return text(path) + bytes((watch,))
+
+
+def set_watches_body(last_zxid: int, path: str) -> bytes:
+    """setWatches for one data watch, of a client that has seen everything up to ``last_zxid``."""
+    return _ZXID.pack(last_zxid) + _LENGTH.pack(1) + text(path) + 2 * _LENGTH.pack(0)
 
 
 def delete_body(path: str) -> bytes:
