@@ -23,6 +23,7 @@ CASES = "upstream/test_cases.py::"
 RAW_LEADER = "upstream/test_raw_leader.py::"
 RAW_LEARNER = "upstream/test_raw_learner.py::"
 ENSEMBLE = "sim/test_ensemble.py::"
+LOCAL = "sim/test_local_sessions.py::"
 RECONFIG = "reconfig/test_ensembles.py::"
 JOINING = "reconfig/test_joining.py::"
 
@@ -252,11 +253,13 @@ ROWS: dict[int, Row] = {
         ENSEMBLE + "test_a_multi_happens_on_every_peer_or_on_none",
     ),
     43: row(
-        "the end of a session replays equally with and without its list of ephemerals",
+        "the end of a session replays equally with and without its list of ephemerals; the first ephemeral upgrades a "
+        "local session once, also if its goodbye is right behind",
         "tree/test_nodes.py::test_closing_a_session_deletes_what_is_listed_and_then_what_is_left",
         "storage/test_images.py::test_a_directory_of_zookeeper_loads",
         TRAP.format("16-close-session-over-a-fuzzy-snapshot"),
-        but="there are no local sessions, so none is upgraded",
+        LOCAL + "test_the_first_ephemeral_upgrades",
+        LOCAL + "test_an_upgrade_and_a_goodbye_at_once",
     ),
     44: row(
         "timeouts within bounds; sessions are used again, move, expire on time, also after a change of the leader",
@@ -265,7 +268,8 @@ ROWS: dict[int, Row] = {
         "sim/test_sessions.py::test_pings_keep_sessions_alive_everywhere",
         "sim/test_sessions.py::test_a_new_leader_gives_every_session_its_full_timeout",
         ENSEMBLE + "test_five_peers_survive_their_leader",
-        but="there are no local sessions",
+        LOCAL + "test_it_comes_back_to_its_peer_and_to_no_other",
+        LOCAL + "test_who_is_silent_is_expired_by_its_peer_or_by_the_leader",
     ),
     45: row(
         "multis while a snapshot is written or sent are all or nothing; counters and sessions are right at once",
