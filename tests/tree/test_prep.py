@@ -60,8 +60,6 @@ CREATE_ROWS: list[tuple[int, Record, int, Code]] = [
     (Op.CREATE_TTL, create_ttl("/a", 0, -1), NOBODY, Code.BADARGUMENTS),
     (Op.CREATE_TTL, create_ttl("/a", 4, -1), NOBODY, Code.BADARGUMENTS),
     (Op.CREATE, create("/a", flags=5), NOBODY, Code.BADARGUMENTS),
-    (Op.CREATE, create("/a", flags=4), NOBODY, Code.BADARGUMENTS),
-    (Op.CREATE2, create("/a", flags=4), NOBODY, Code.BADARGUMENTS),
     (Op.CREATE_CONTAINER, create("/a", flags=0), NOBODY, Code.BADARGUMENTS),
     (Op.CREATE, create("bad", flags=0), NOBODY, Code.SESSIONMOVED),
     (Op.CREATE, create("bad", acl=NO_ACL), OWNER, Code.BADARGUMENTS),
@@ -180,6 +178,14 @@ def test_the_transactions_of_each_operation(server: Server, client: Connection) 
     assert of(Op.DELETE, at("/c", 0)) == (Op.DELETE, DeleteTxn("/c"))
     assert of(Op.CREATE_SESSION, IntResponse(4000)) == (Op.CREATE_SESSION, CreateSessionTxn(4000))
     assert of(Op.CLOSE_SESSION, b"") == (Op.CLOSE_SESSION, CloseSessionTxn(["/a/e"]))
+
+
+@pytest.mark.parametrize("op", [Op.CREATE, Op.CREATE2])
+def test_a_container_asked_for_without_its_opcode_is_a_plain_node(server: Server, client: Connection, op: int) -> None:
+    txn = server.prepare(client, op, create("/a", flags=4))
+    assert (txn.header.type, txn.record) == (op, CreateTxn("/a", b"", OPEN, False, 1))
+    server.commit(txn)
+    assert server.write(client, Op.CREATE, create("/a/e", flags=1)).err == 0
 
 
 # Pending changes

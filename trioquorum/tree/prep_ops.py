@@ -95,6 +95,7 @@ def check_create_mode(op: int, flags: int, ttl_ms: int, *, extended_types: bool)
     """Flags and TTL of a create, checked before anything else.
 
     Opcode and flags must agree (trap 16): ZooKeeper lets createTTL with plain flags through and then cannot apply it.
+    But create and create2 with the flags of a container make a plain node, as there: aiozk asks so for every parent.
 
     Raises:
         RequestFailed: BADARGUMENTS or UNIMPLEMENTED.
@@ -106,7 +107,7 @@ def check_create_mode(op: int, flags: int, ttl_ms: int, *, extended_types: bool)
             raise RequestFailed(Code.UNIMPLEMENTED)
         if op != Op.CREATE_TTL or not 0 < ttl_ms <= TTL_MS_MAX:
             raise RequestFailed(Code.BADARGUMENTS)
-    elif op == Op.CREATE_TTL or (op == Op.CREATE_CONTAINER) != (flags == CreateFlag.CONTAINER):
+    elif op == Op.CREATE_TTL or (op == Op.CREATE_CONTAINER and flags != CreateFlag.CONTAINER):
         raise RequestFailed(Code.BADARGUMENTS)
 
 
