@@ -1,6 +1,7 @@
 """Clients that hold to no protocol, against the server's own sockets: nobody else notices them."""
 
 import random
+import socket
 import struct
 
 import pytest
@@ -20,12 +21,16 @@ from tests.hostile.kit import (
     quorum,
     request,
     running,
+    running_as,
     set_data,
+    standalone,
 )
 from tests.kit.processes import free_ports
 from trioquorum.events import ClientFrameRefused, ClientRefused
+from trioquorum.server.port import SocketClient
 from trioquorum.transport import Address
 from trioquorum.wire.client import frame
+from trioquorum.wire.records import ConnectRequest
 
 GARBAGE = {
     "HTTP": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
@@ -69,6 +74,31 @@ async def test_bad_connect_requests(name: str) -> None:
         assert await client.rest() == b""
         assert await server.figure("global_sessions") == 0
         assert server.reasons() != []
+
+
+async def test_a_client_of_old_that_sends_no_read_only_flag_gets_none() -> None:
+    """Neither with a session nor when it is refused (ZOOKEEPER-4814)."""
+    async with running() as server:
+        client = await server.stranger()
+        await client.send(frame(ConnectRequest(0, 0, 5000, 0, bytes(16)).encode()))
+        answer = await client.frame()
+        assert answer is not None
+        assert len(answer) == 36
+        await client.assert_alive()
+        client = await server.stranger()
+        await client.send(frame(ConnectRequest(0, 0, 5000, 7, bytes(16)).encode()))
+        assert await client.frame() == bytes(16) + (16).to_bytes(4, "big") + bytes(16)
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_the_kernel_keeps_connections_alive_where_asked_to(asked: bool) -> None:
+    async with running_as(standalone(client_keep_alive=asked, client_listen_backlog=5)) as server:
+        client = await server.client()
+        [connection] = await server.connections()
+        assert isinstance(connection, SocketClient)
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == asked
+        await client.assert_alive()
 
 
 async def test_timeouts_and_unknown_sessions_are_negotiated() -> None:

@@ -14,6 +14,7 @@ from tests.hostile.kit import PING, AsyncRaw, Server, create, exists, running_as
 from tests.regressions.kit import Raw, session, slow_disks
 from tests.server.kit import GatedDisk
 from trioquorum.limits import Limits
+from trioquorum.storage.log_writer import LogWriter
 from trioquorum.testing import open_ensemble
 from trioquorum_transports.memory import MemoryNetwork
 
@@ -73,6 +74,25 @@ async def test_reads_behind_a_write_count_and_special_xids_do_not() -> None:
         disk.open()
         replies = [await client.reply() for _ in range(26)]
         assert replies == [(1, 0)] + [(-2, 0)] * 3 + [(2, 0), (3, 0)] + [(-2, 0)] * 20
+
+
+@pytest.mark.parametrize("log_has_room", [True, False])
+async def test_special_xids_behind_a_write_are_bounded_all_the_same(
+    log_has_room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one connection: who sends so many is not read on until they are answered and, of course, there is room."""
+    async with one_flush_a_write(limit=5) as (server, disk):
+        client, other = await server.client(), await server.client()
+        disk.close()
+        await sent(client, writes(1) + PING * 5000)
+        assert await server.figure("packets_received") < 500
+        with monkeypatch.context() as patch:
+            if not log_has_room:
+                patch.setattr(LogWriter, "has_room", False)
+            await disk.let_pass(1)
+            assert await client.reply() == (1, 0)
+        await other.assert_alive()
+        assert [await client.reply() for _ in range(5000)] == [(-2, 0)] * 5000
 
 
 async def test_who_has_nothing_under_way_is_read_however_much_others_have() -> None:

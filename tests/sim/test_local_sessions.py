@@ -10,7 +10,7 @@ from tests.sim.kit import assert_all_equal, events_of
 from trioquorum.client import State, WatchEvent
 from trioquorum.config import Settings
 from trioquorum.errors import Code, ConnectFailed, RequestFailed, TransactionFailed
-from trioquorum.events import LocalSessionChanged, SessionCreated, SessionExpired
+from trioquorum.events import Established, LocalSessionChanged, SessionCreated, SessionExpired
 from trioquorum.testing import MemoryEnsemble, open_ensemble
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.ops import EventType, Op
@@ -124,6 +124,24 @@ async def test_the_first_ephemeral_upgrades(kind: str, way: str, autojump_clock:
         assert (final.ephemerals, final.sessions) == ({}, {})
         assert len(events_of(ensemble, SessionCreated, peer)) == 1
         assert events_of(ensemble, SessionExpired) == []
+
+
+async def test_at_an_observer_that_a_follower_feeds(autojump_clock: MockClock) -> None:
+    """Whose session it is travels through the follower as well."""
+    network, masters = MemoryNetwork(), (1, 2, 3)
+    async with open_ensemble(network, observers=1, observer_masters=masters, settings=UPGRADING) as ensemble:
+        leader = await ensemble.wait_serving()
+        fed_by = events_of(ensemble, Established, 4)[-1].event.master
+        assert fed_by != leader
+        async with session(ensemble, 4) as first, session(ensemble, 4, again=first) as client:
+            await client.send(create(1, "/n"), create_ephemeral(2, "/e"), create(3, "/m"), exists(4, "/e"))
+            assert [(await client.reply()).err for _ in range(4)] == [0, 0, 0, 0]
+            assert changes(ensemble, 4) == ["began", "upgraded"]
+            async with session(ensemble, leader, again=client) as moved:
+                assert moved.session == client.session
+                await moved.send(request(5, Op.CLOSE_SESSION))
+                assert (await moved.reply()).err == 0
+        assert (await assert_all_equal(ensemble)).ephemerals == {}
 
 
 @pytest.mark.parametrize("upgraded", [True, False])

@@ -323,9 +323,11 @@ class Service:
                 return
             self.answered(client)
             self._answer(client, op, xid, payload)
-        if client.held and self.db.log.has_room:
-            self._held.pop(client, None)
-            client.release()
+        if client.held:
+            self._held[client] = None
+            if self.db.log.has_room:
+                del self._held[client]
+                client.release()
 
     def refuse_rest(self, client: Client) -> None:
         """What a client sent behind its closeSession is told so."""
