@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trioquorum.config_security import AuthSettings, check_auth
+from trioquorum.config_security import AuthSettings, TlsSettings, check_auth, check_tls
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits, Throttles
 from trioquorum.settings import FOUR_LETTER_WORDS as FOUR_LETTER_WORDS, MAY_BE_OFF, MAY_BE_ZERO, Settings as Settings
@@ -30,7 +30,7 @@ _MAX_TIMEOUT_TICKS: Final = 20
 
 
 class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One peer of the ensemble. ``client`` and ``admin`` are absent when it offers no such port.
+    """One peer of the ensemble. ``client``, ``secure_client`` (TLS) and ``admin`` are absent when it has no such port.
 
     At ``observer_master``, if there is such an address, the peer feeds observers while it follows.
     """
@@ -39,6 +39,7 @@ class PeerSpec(msgspec.Struct, frozen=True, kw_only=True):
     quorum: Address
     election: Address
     client: Address | None = None
+    secure_client: Address | None = None
     observer_master: Address | None = None
     admin: str | None = None
     role: Role = "participant"
@@ -61,6 +62,7 @@ class ServerConfig(Settings, frozen=True, kw_only=True):
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
     throttles: Throttles = Throttles()
+    tls: TlsSettings | None = None
 
     def __post_init__(self) -> None:
         if self.min_session_timeout_ms == 0:
@@ -72,6 +74,11 @@ class ServerConfig(Settings, frozen=True, kw_only=True):
     def me(self) -> PeerSpec | None:
         """The peer this server is, ``None`` when standalone."""
         return next((spec for spec in self.peers if spec.id == self.my_id), None)
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether clients that speak TLS may show who they are."""
+        return self.tls is not None and self.tls.client_auth != "none"
 
     def quorum_config(self) -> QuorumConfig:
         """The ensemble as the pure machines know it."""
@@ -87,6 +94,7 @@ def quorum_config(peers: Iterable[PeerSpec], version: int = 0) -> QuorumConfig:
                 quorum=str(spec.quorum),
                 election=str(spec.election),
                 client=None if spec.client is None else str(spec.client),
+                secure_client=None if spec.secure_client is None else str(spec.secure_client),
                 role=spec.role,
                 weight=spec.weight,
                 group=spec.group,
@@ -104,6 +112,7 @@ class _Peer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quorum: str
     election: str
     client: str | None = None
+    secure_client: str | None = None
     observer_master: str | None = None
     admin: str | None = None
     role: Role = "participant"
@@ -119,6 +128,7 @@ class _PeersFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
     throttles: Throttles = Throttles()
+    tls: TlsSettings | None = None
 
 
 def load_peers_toml(path: Path, my_id: int, data_dir: Path | None = None) -> ServerConfig:
@@ -140,12 +150,13 @@ def load_peers_toml(path: Path, my_id: int, data_dir: Path | None = None) -> Ser
     config = ServerConfig(
         my_id=my_id,
         peers=tuple(sorted(peers, key=lambda spec: spec.id)),
-        client_addresses=() if me.client is None else (me.client,),
+        client_addresses=tuple(each for each in (me.client, me.secure_client) if each is not None),
         data_dir=data_dir,
         data_log_dir=data_dir,
         limits=file.limits,
         auth=file.auth,
         throttles=file.throttles,
+        tls=file.tls,
         **msgspec.structs.asdict(file.ensemble),
     )
     check(config, str(path))
@@ -221,7 +232,9 @@ def check(config: ServerConfig, source: str) -> None:
     unknown = config.four_letter_words - FOUR_LETTER_WORDS
     if unknown:
         raise ConfigError(f"{source}: {', '.join(sorted(unknown))} is no four-letter word of ZooKeeper; remove it")
-    check_auth(config.auth, source)
+    secure = any(each.scheme == "tls" for each in config.client_addresses)
+    check_tls(config.tls, source, wanted=secure)
+    check_auth(config.auth, source, certificates=config.asks_for_certificates)
     if config.peers:
         check_peers(config.peers, source)
 
@@ -248,6 +261,7 @@ def check_peers(peers: Iterable[PeerSpec], source: str) -> None:
             "election": spec.election,
             "observer master": spec.observer_master,
             "client": spec.client,
+            "client (TLS)": spec.secure_client,
         }
         for kind, address in addresses.items():
             if address is not None:
@@ -307,9 +321,12 @@ def _explain(error: str) -> str:
 def _peer_spec(path: Path, index: int, table: _Peer) -> PeerSpec:
     def address(key: str, text: str) -> Address:
         try:
-            return Address.parse(text)
+            found = Address.parse(text)
         except ConfigError as error:
             raise ConfigError(f"{path}: peer[{index}].{key}: {error}") from None
+        if (found.scheme == "tls") != (key == "secure_client"):
+            raise ConfigError(f"{path}: peer[{index}].{key}: {text!r}; only secure_client is like tls://127.0.0.1:2281")
+        return found
 
     if table.admin is not None and not _is_http(table.admin):
         raise ConfigError(f"{path}: peer[{index}].admin: {table.admin!r} is not like http://127.0.0.1:8081")
@@ -318,6 +335,7 @@ def _peer_spec(path: Path, index: int, table: _Peer) -> PeerSpec:
         quorum=address("quorum", table.quorum),
         election=address("election", table.election),
         client=None if table.client is None else address("client", table.client),
+        secure_client=None if table.secure_client is None else address("secure_client", table.secure_client),
         observer_master=None if table.observer_master is None else address("observer_master", table.observer_master),
         admin=table.admin,
         role=table.role,

@@ -13,6 +13,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     client_sessionless_ms: int = 10_000  # a connection without a session is closed after this
     connections_per_ip_max: int = 60  # maxClientCnxns, 0 = unlimited
     connections_max: int = 0  # maxCnxns, 0 = unlimited
+    tls_handshakes_max: int = 256  # netty.server.outstandingHandshake.limit: clients at once that have not finished one
 
     peer_frame_bytes_max: int = 16 << 20  # one frame on a quorum or election link
     election_frame_bytes_max: int = 512 << 10

@@ -18,7 +18,7 @@ MAY_BE_ZERO: Final = frozenset(
 )
 """Settings and limits that may be 0."""
 
-MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms", "client_listen_backlog"))
+MAY_BE_OFF: Final = frozenset(("leader_max_wait_for_epoch_ms", "client_listen_backlog", "tls_handshakes_max"))
 """Where -1 means that there is no such bound."""
 
 

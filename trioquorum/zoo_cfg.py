@@ -21,7 +21,7 @@ from trioquorum.zoo_keys import (
     refuse_protection,
     truth,
 )
-from trioquorum.zoo_security import SECURITY, auth_settings, is_security
+from trioquorum.zoo_security import SECURITY, auth_settings, is_security, tls_settings
 from trioquorum.zoo_servers import address, is_server_key, peers_of
 
 _TICK_TIME_MS: Final = 3000  # ZooKeeper's default, which a zoo.cfg without tickTime counts on
@@ -58,9 +58,9 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
             warnings.append(_without_effect(key, entry))
     data_dir = _data_dir(found, path)
     peers = peers_of(found, path)
-    own = _own_client(found)
+    own = [_own_client(found, *keys) for keys in _CLIENT_KEYS]
     if not peers or _is_alone(found, peers, path):
-        clients = tuple(dict.fromkeys(_merge(own, peers[0].client if peers else None, path)))
+        clients = _clients(own, peers[0] if peers else None, path)
         if not clients:
             raise ConfigError(f"{path}: clientPort is missing; add clientPort=2181")
         my_id, peers = 0, ()
@@ -74,7 +74,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
             raise ConfigError(
                 f"{path}: there is no server.{my_id}, which {data_dir / 'myid'} says this is; correct one"
             )
-        clients = _merge(own, me.client, path)
+        clients = _clients(own, me, path)
         if (said := found.get("peerType")) and said.value.lower() != me.role:
             warnings.append(
                 f"{said.where}: peerType says {said.value}, the server list says {me.role}; the list counts"
@@ -88,6 +88,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
         config_version=_version(found),
         limits=Limits(**limits),
         auth=auth_settings(found),
+        tls=tls_settings(found),
         throttles=Throttles(**throttles),
         **settings,
     )
@@ -131,8 +132,13 @@ def _override(text: str) -> Entry:
     return Entry(name.strip(), value.strip(), "--set")
 
 
+_CLIENT_KEYS: Final = (
+    ("clientPort", "clientPortAddress", "tcp"),
+    ("secureClientPort", "secureClientPortAddress", "tls"),
+)
 _STRUCTURE: Final = frozenset(
-    ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
+    ("secureClientPort", "secureClientPortAddress")
+    + ("dataDir", "dataLogDir", "clientPort", "clientPortAddress", "peerType", "electionAlg", "dynamicConfigFile")
     + ("initLimit", "syncLimit", "observerMasterPort")
 )
 
@@ -149,27 +155,35 @@ def _is_alone(found: Mapping[str, Entry], peers: tuple[cfg.PeerSpec, ...], path:
     return enabled and voters == 1
 
 
-def _own_client(found: Mapping[str, Entry]) -> Address | None:
-    """The client address that the static part names."""
-    if "clientPort" not in found:
-        if host := found.get("clientPortAddress"):
-            raise ConfigError(f"{host.where}: clientPortAddress needs a clientPort; add clientPort=2181")
+def _own_client(found: Mapping[str, Entry], key: str, host_key: str, scheme: str) -> Address | None:
+    """The client address of one kind that the static part names."""
+    host = found.get(host_key)
+    if key not in found:
+        if host:
+            raise ConfigError(f"{host.where}: {host_key} needs a {key}; add {key}=2181")
         return None
-    entry = found["clientPort"]
-    host = found.get("clientPortAddress")
+    entry = found[key]
     integer(entry)
-    return address(host.value if host else "0.0.0.0", entry.value, entry)
+    return address(host.value if host else "0.0.0.0", entry.value, entry, scheme)
 
 
-def _merge(own: Address | None, listed: Address | None, path: Path) -> tuple[Address, ...]:
-    """The client addresses of static part and server line, which must not contradict each other."""
+def _clients(own: Iterable[Address | None], listed: cfg.PeerSpec | None, path: Path) -> tuple[Address, ...]:
+    """Where clients are served, plain and by TLS, by static part and server line together."""
+    lines = (None, None) if listed is None else (listed.client, listed.secure_client)
+    merged = [_merge(mine, line, path) for mine, line in zip(own, lines, strict=True)]
+    return tuple(each for each in merged if each is not None)
+
+
+def _merge(own: Address | None, listed: Address | None, path: Path) -> Address | None:
+    """The client address of static part and server line, which must not contradict each other."""
     if own is None or listed is None:
-        return tuple(one for one in (own, listed) if one is not None)
+        return own or listed
     if own == listed or (own.port == listed.port and own.host in _WILDCARDS):
-        return (listed,)
+        return listed
     if own.port == listed.port and listed.host in _WILDCARDS:
-        return (own,)
-    raise ConfigError(f"{path}: clientPort says {own}, the server line says {listed}; keep one of them")
+        return own
+    key = _CLIENT_KEYS[own.scheme == "tls"][0]
+    raise ConfigError(f"{path}: {key} says {own}, the server line says {listed}; keep one of them")
 
 
 def _data_dir(found: Mapping[str, Entry], path: Path) -> Path:

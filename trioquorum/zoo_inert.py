@@ -10,7 +10,7 @@ _NO_BATCHING: Final = "batches form by themselves while a flush is under way"
 _NO_CACHE: Final = "replies are made without a cache"
 _NO_WATCH_MANAGER: Final = "there is one kind of watch table, and it never has dead watchers to clean up"
 _NO_BLOCKING: Final = "sockets are never waited for"
-_NO_TLS: Final = "TLS is not offered"
+_NO_TLS: Final = "between peers TLS is not offered"
 _NO_SASL: Final = "of SASL only DIGEST-MD5 is offered, to clients"
 _NO_ADMIN: Final = "there is no admin server"
 
@@ -64,10 +64,11 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "metricsProvider.*": "mntr tells the metrics",
     "portUnification": _NO_TLS,
     "sslQuorumReloadCertFiles": _NO_TLS,
-    "ssl.*": _NO_TLS,
-    "client.certReload": _NO_TLS,
-    "client.portUnification": _NO_TLS,
-    "fips-mode": _NO_TLS,
+    "ssl.quorum.*": _NO_TLS,
+    "ssl.protocol": "ssl.enabledProtocols says which are spoken",
+    "ssl.authProvider": "the subject of a client's certificate is its identity",
+    "ssl.allowReverseDnsLookup": "clients have no names, only addresses",
+    "fips-mode": "the system's OpenSSL has such a mode or not",
     "quorum.auth.*": _NO_SASL,
     "sasl.*": _NO_SASL,
     "kerberos.*": _NO_SASL,

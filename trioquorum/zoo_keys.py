@@ -158,6 +158,7 @@ LIMITS: Final[Mapping[str, str]] = {
     "nio.sessionlessCnxnTimeout": "client_sessionless_ms",
     "maxClientCnxns": "connections_per_ip_max",
     "maxCnxns": "connections_max",
+    "netty.server.outstandingHandshake.limit": "tls_handshakes_max",
     "observerMaster.sizeLimit": "observer_master_bytes_max",
     "commitLogCount": "committed_log_txns_max",
     "snapCount": "snap_count",
@@ -190,6 +191,6 @@ THROTTLES: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
 
 PROTECTIONS: Final = frozenset(
     ("sslQuorum", "quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl")
-    + ("secureClientPort", "secureClientPortAddress", "sasl.requireKerberosConfig")
+    + ("sasl.requireKerberosConfig", "ssl.ocsp", "ssl.context.supplier.class")
 )
 """Keys that ask for a protection that is not offered, unless their value is ``false`` or empty."""

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from trioquorum.config import read_text
-from trioquorum.config_security import AuthSettings
+from trioquorum.config_security import AuthSettings, TlsSettings
 from trioquorum.errors import ConfigError
 from trioquorum.jaas import digest_users
 from trioquorum.properties import Entry
-from trioquorum.zoo_keys import truth
+from trioquorum.zoo_keys import integer, truth
 
 _JAAS_SECTION: Final = "Server"
 _JAAS_FILE: Final = "java.security.auth.login.config"
@@ -28,7 +28,21 @@ _MORE_KEYS: Final = frozenset(
     (_JAAS_FILE, "sasl.serverconfig", "sessionRequireClientSASLAuth", "ensembleAuthName")
     + ("enforce.auth.enabled", "enforce.auth.schemes")
 )
-SECURITY: Final = frozenset((*_AUTH, *_MORE_KEYS, _SUPER_USER))
+_KEY_FILE: Final = "ssl.keyStore.location"
+_TLS_TEXTS: Final = {
+    _KEY_FILE: "key_file",
+    "ssl.keyStore.password": "key_password",
+    "ssl.keyStore.passwordPath": "key_password_file",
+    "ssl.trustStore.location": "trust_file",
+}
+_TLS_TRUTHS: Final = {"ssl.crl": "crl", "client.certReload": "reload", "client.portUnification": "port_unification"}
+_TLS_KEYS: Final = frozenset(
+    (*_TLS_TEXTS, *_TLS_TRUTHS, "ssl.clientAuth", "ssl.enabledProtocols", "ssl.ciphersuites")
+    + ("ssl.hostnameVerification", "ssl.clientHostnameVerification", "ssl.handshakeDetectionTimeoutMillis")
+    + ("ssl.keyStore.type", "ssl.trustStore.type", "ssl.trustStore.password", "ssl.trustStore.passwordPath")
+)
+
+SECURITY: Final = frozenset((*_AUTH, *_MORE_KEYS, _SUPER_USER, *_TLS_KEYS))
 """The keys that are read here."""
 
 _PROVIDER: Final = "authProvider."
@@ -39,7 +53,7 @@ _PROVIDERS: Final = frozenset(
 
 
 def is_security(key: str, entry: Entry) -> bool:
-    """Whether ``auth_settings`` knows this entry."""
+    """Whether ``auth_settings`` or ``tls_settings`` knows this entry."""
     if key.startswith(_PROVIDER):
         return entry.value in _PROVIDERS
     return key in SECURITY or _is_super_user(key)
@@ -91,3 +105,39 @@ def _users(found: Mapping[str, Entry]) -> dict[str, str]:
     path = Path(found[_JAAS_FILE].value)
     section = found["sasl.serverconfig"].value if "sasl.serverconfig" in found else _JAAS_SECTION
     return digest_users(read_text(path), section, str(path))
+
+
+def tls_settings(found: Mapping[str, Entry]) -> TlsSettings | None:
+    """How clients are spoken to in secret; ``None`` without a key.
+
+    Files are PEM, whatever type is named; passwords of stores with certificates alone protect nothing and are not
+    looked at.
+
+    Raises:
+        ConfigError: a value makes no sense, or TLS is asked for and there is no key.
+    """
+    truths = {name: truth(found[key]) for key, name in _TLS_TRUTHS.items() if key in found}
+    if _KEY_FILE not in found:
+        if truths.get("port_unification"):
+            entry = found["client.portUnification"]
+            raise ConfigError(f"{entry.where}: {entry.key} needs a key for TLS; name its file in {_KEY_FILE}")
+        return None
+    values: dict[str, Any] = {"reload": False, **truths}
+    values |= {name: found[key].value for key, name in _TLS_TEXTS.items() if key in found}
+    if auth := found.get("ssl.clientAuth"):
+        values["client_auth"] = _one_of(auth, auth.value.lower() or "need", ("none", "want", "need"))
+    if protocols := found.get("ssl.enabledProtocols"):
+        values["protocols"] = frozenset(_one_of(protocols, name, ("TLSv1.2", "TLSv1.3")) for name in _listed(protocols))
+    if suites := found.get("ssl.ciphersuites"):
+        values["cipher_suites"] = tuple(name.strip() for name in suites.value.split(","))
+    if timeout := found.get("ssl.handshakeDetectionTimeoutMillis"):
+        values["detection_timeout_ms"] = integer(timeout)
+    names = [found[key] for key in ("ssl.hostnameVerification", "ssl.clientHostnameVerification") if key in found]
+    values["client_hostname_verification"] = "ssl.clientHostnameVerification" in found and all(map(truth, names))
+    return TlsSettings(**values)
+
+
+def _one_of(entry: Entry, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write {' or '.join(known)}")
+    return value

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,9 @@ from trioquorum.zoo_keys import integer
 _KINDS: Final = frozenset(("server", "group", "weight"))
 
 _HOST: Final = r"(?:\[[\w:.%]+\]|[^\[\]:;|\s]+)"
-_SERVER: Final = re.compile(
-    rf"(?P<host>{_HOST}):(?P<quorum>\d+):(?P<election>\d+)(?::(?P<role>\w+))?"
-    rf"(?:\s*;\s*(?:(?P<client_host>{_HOST}):)?(?P<client>\d+))?"
-)
+_SERVER: Final = re.compile(rf"(?P<host>{_HOST}):(?P<quorum>\d+):(?P<election>\d+)(?::(?P<role>\w+))?")
+_CLIENT: Final = re.compile(rf"(?:(?P<host>{_HOST}):)?(?P<port>\d+)")
+_CLIENT_SCHEMES: Final = ("tcp", "tls")
 
 
 def is_server_key(key: str) -> bool:
@@ -73,22 +73,29 @@ def peers_of(found: Mapping[str, Entry], path: Path) -> tuple[PeerSpec, ...]:
 
 
 def _server(sid: int, entry: Entry) -> PeerSpec:
-    """``server.N``'s value: ``host:quorum:election[:role][;[host:]port]``, IPv6 hosts in brackets."""
+    """``server.N``'s value: ``host:quorum:election[:role][;[host:]port][;[host:]port for TLS]``, IPv6 in brackets."""
     if "|" in entry.value:
         raise ConfigError(f"{entry.where}: {entry.key} has several addresses; only one is supported, keep one")
-    if entry.value.count(";") > 1:
-        raise ConfigError(f"{entry.where}: {entry.key} names a TLS client port; none is offered, remove that part")
-    found = _SERVER.fullmatch(entry.value)
-    if found is None:
-        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write host:2888:3888[:observer][;2181]")
+    server, *clients = map(str.strip, entry.value.split(";"))
+    found = _SERVER.fullmatch(server)
+    parts = [_CLIENT.fullmatch(text) for text in clients]
+    odd = [text for text, part in zip(clients, parts, strict=True) if text and part is None]
+    if found is None or odd or len(clients) > len(_CLIENT_SCHEMES) or (clients and not clients[-1]):
+        hint = "host:2888:3888[:observer][;2181[;2281]]"
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write {hint}")
     role = (found["role"] or "participant").lower()
     if role not in ("participant", "observer"):
         raise ConfigError(f"{entry.where}: {found['role']!r} is no role; write participant or observer")
+    listed = [
+        None if part is None else address(part["host"] or "0.0.0.0", part["port"], entry, scheme)
+        for part, scheme in zip_longest(parts, _CLIENT_SCHEMES)
+    ]
     return PeerSpec(
         id=sid,
         quorum=address(found["host"], found["quorum"], entry),
         election=address(found["host"], found["election"], entry),
-        client=address(found["client_host"] or "0.0.0.0", found["client"], entry) if found["client"] else None,
+        client=listed[0],
+        secure_client=listed[1],
         role="observer" if role == "observer" else "participant",
     )
 
@@ -98,8 +105,8 @@ def _observer_master(spec: PeerSpec, port: Entry | None) -> Address | None:
     return None if port is None or integer(port) <= 0 else address(spec.quorum.host, port.value, port)
 
 
-def address(host: str, port: str, entry: Entry) -> Address:
+def address(host: str, port: str, entry: Entry, scheme: str = "tcp") -> Address:
     """``host``, in brackets if it is IPv6, with a port that exists."""
     if not 0 < int(port) < 1 << 16:
         raise ConfigError(f"{entry.where}: {port} is no port; use 1 to 65535")
-    return Address("tcp", host.strip("[]").lower(), int(port))
+    return Address(scheme, host.strip("[]").lower(), int(port))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trioquorum.config import ServerConfig, load_peers_toml
-from trioquorum.config_security import AuthSettings
+from trioquorum.config_security import AuthSettings, TlsSettings
 from trioquorum.errors import ConfigError
 from trioquorum.zoo_cfg import load_zoo_cfg
 from trioquorum.zoo_inert import reason_without_effect
@@ -161,3 +161,141 @@ def test_zoo_cfg_refused(zoo: Zoo, tmp_path: Path, lines: str, message: str) -> 
     (tmp_path / "cut").write_text("Server { a.DigestLoginModule required user_bob")
     (tmp_path / "odd").write_text("Server {\n?")
     assert refusal(lambda: zoo(lines), tmp_path).startswith(message)
+
+
+# TLS
+
+
+TLS = '[tls]\nkey_file = "/key.pem"\ntrust_file = "/ca.pem"\n'
+
+
+def test_a_port_for_tls(tmp_path: Path) -> None:
+    config = toml(tmp_path, f'secure_client = "tls://a:4"\n{TLS}cipher_suites = ["X", "Y"]\nprotocols = ["TLSv1.3"]\n')
+    assert list(map(str, config.client_addresses)) == ["tcp://a:3", "tls://a:4"]
+    assert config.tls == TlsSettings(
+        key_file="/key.pem", trust_file="/ca.pem", cipher_suites=("X", "Y"), protocols=frozenset(("TLSv1.3",))
+    )
+    assert config.quorum_config().text() == "server.1=a:1:2:participant;a:3;a:4\nversion=0"
+    assert config.asks_for_certificates
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('secure_client = "tls://a:4"', "a client port for TLS needs a key; name its file in tls.key_file"),
+        (
+            f'secure_client = "tcp://a:4"\n{TLS}',
+            "peer[0].secure_client: 'tcp://a:4'; only secure_client is like tls://",
+        ),
+        (f"{TLS}client_auth = 'maybe'", "tls.client_auth: Invalid enum value 'maybe'"),
+        (f"{TLS}protocols = ['TLSv1.1']", "tls.protocols[0]: Invalid enum value 'TLSv1.1'"),
+        (f"{TLS}protocols = []", "tls.protocols must name one, and tls.detection_timeout_ms be at least 1"),
+        (f"{TLS}detection_timeout_ms = 0", "tls.protocols must name one, and tls.detection_timeout_ms be at least 1"),
+        ('[tls]\nkey_file = "/k"', "certificates of clients need somebody who vouches for them; name the authorities'"),
+        ('[tls]\ntrust_file = "/k"', "tls.key_file is missing; add it"),
+        (
+            f'{TLS}client_auth = "none"\n[auth]\nrequired_schemes = ["x509"]',
+            "clients must prove an identity of the scheme",
+        ),
+    ],
+)
+def test_tls_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(lambda: toml(tmp_path, text), tmp_path).startswith(f"peers.toml: {message}")
+
+
+def test_plain_clients_at_an_address_for_tls(tmp_path: Path) -> None:
+    (tmp_path / "peers.toml").write_text(PEER.replace("tcp://a:3", "tls://a:3") + TLS)
+    message = refusal(lambda: load_peers_toml(tmp_path / "peers.toml", 1, tmp_path), tmp_path)
+    assert message == "peers.toml: peer[0].client: 'tls://a:3'; only secure_client is like tls://127.0.0.1:2281"
+
+
+ZOO_TLS = "ssl.keyStore.location=/key.pem\nssl.trustStore.location=/ca.pem\n"
+
+
+def test_zoo_cfg_with_tls(zoo: Zoo) -> None:
+    config, warnings = zoo(
+        f"""
+        {ZOO_TLS}
+        secureClientPort=2281
+        secureClientPortAddress=10.0.0.1
+        ssl.keyStore.password=pw
+        ssl.keyStore.passwordPath=/password
+        ssl.keyStore.type=PEM
+        ssl.trustStore.password=pw
+        ssl.clientAuth=WANT
+        ssl.enabledProtocols=TLSv1.2, TLSv1.3
+        ssl.ciphersuites=A, B
+        ssl.crl=true
+        ssl.clientHostnameVerification=true
+        ssl.handshakeDetectionTimeoutMillis=7
+        client.certReload=true
+        client.portUnification=true
+        netty.server.outstandingHandshake.limit=-1
+        """
+    )
+    assert warnings == []
+    assert list(map(str, config.client_addresses)) == ["tcp://0.0.0.0:2181", "tls://10.0.0.1:2281"]
+    assert config.limits.tls_handshakes_max == -1
+    assert config.tls == TlsSettings(
+        key_file="/key.pem",
+        key_password="pw",
+        key_password_file="/password",
+        trust_file="/ca.pem",
+        client_auth="want",
+        client_hostname_verification=True,
+        cipher_suites=("A", "B"),
+        crl=True,
+        reload=True,
+        port_unification=True,
+        detection_timeout_ms=7,
+    )
+
+
+def test_zookeepers_defaults_of_tls(zoo: Zoo) -> None:
+    config, _ = zoo(ZOO_TLS)
+    assert config.tls == TlsSettings(key_file="/key.pem", trust_file="/ca.pem", reload=False)
+    config, _ = zoo(f"{ZOO_TLS}ssl.clientHostnameVerification=true\nssl.hostnameVerification=false\n")
+    assert config.tls is not None
+    assert not config.tls.client_hostname_verification
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("client.portUnification=true", "zoo.cfg:3: client.portUnification needs a key for TLS; name its file in ssl."),
+        (f"{ZOO_TLS}ssl.clientAuth=maybe", "zoo.cfg:5: ssl.clientAuth is 'maybe'; write none or want or need"),
+        (
+            f"{ZOO_TLS}ssl.enabledProtocols=TLSv1",
+            "zoo.cfg:5: ssl.enabledProtocols is 'TLSv1'; write TLSv1.2 or TLSv1.3",
+        ),
+        (f"{ZOO_TLS}ssl.ocsp=true", "zoo.cfg:5: ssl.ocsp asks for a protection that is not offered"),
+        (f"{ZOO_TLS}secureClientPort=x", "zoo.cfg:5: secureClientPort is 'x'; write a whole number"),
+    ],
+)
+def test_zoo_cfg_with_tls_refused(zoo: Zoo, tmp_path: Path, lines: str, message: str) -> None:
+    assert refusal(lambda: zoo(lines), tmp_path).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("line", "own", "found"),
+    [
+        ("a:1:2;3;4", "", ["tcp://0.0.0.0:3", "tls://0.0.0.0:4"]),
+        ("a:1:2:participant;;b:4", "", ["tls://b:4"]),
+        ("a:1:2 ; b:3 ; [::1]:4", "", ["tcp://b:3", "tls://[::1]:4"]),
+        ("a:1:2;3", "secureClientPort=4", ["tcp://0.0.0.0:3", "tls://0.0.0.0:4"]),
+        ("a:1:2;3;b:4", "secureClientPort=4", ["tcp://0.0.0.0:3", "tls://b:4"]),
+    ],
+)
+def test_server_lines_with_tls(tmp_path: Path, line: str, own: str, found: list[str]) -> None:
+    path = tmp_path / "zoo.cfg"
+    path.write_text(f"dataDir={tmp_path}\nserver.1={line}\n{ZOO_TLS}{own}\n")
+    config, warnings = load_zoo_cfg(path)
+    assert warnings == []
+    assert list(map(str, config.client_addresses)) == found
+
+
+def test_server_lines_that_contradict(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.cfg"
+    path.write_text(f"dataDir={tmp_path}\nserver.1=a:1:2;;4\n{ZOO_TLS}secureClientPort=5\n")
+    message = refusal(lambda: load_zoo_cfg(path), tmp_path)
+    assert message.startswith("zoo.cfg: secureClientPort says tls://0.0.0.0:5, the server line says tls://0.0.0.0:4;")

@@ -61,6 +61,7 @@ snapshot.trust.empty=true
 db.autocreate=false
 forceSnapshotSync=true
 jute.maxbuffer=2000000
+netty.server.outstandingHandshake.limit=7
 maxCnxns=70
 globalOutstandingLimit=10
 clientPortListenBacklog=10
@@ -158,7 +159,6 @@ maxGetChildrenResponseCacheSize=1
 tcpKeepAlive=true
 serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
 netty.advancedFlowControl.enabled=true
-netty.server.outstandingHandshake.limit=1
 netty.server.earlyDropSecureConnectionHandshakes=true
 watchManagerName=org.example.Manager
 watcherCleanThreadsNum=1
@@ -190,27 +190,11 @@ authProvider.1=org.example.Provider
 kerberos.removeHostFromPrincipal=true
 kerberos.removeRealmFromPrincipal=true
 kerberos.canonicalizeHostNames=true
-ssl.keyStore.location=/key
-ssl.keyStore.password=x
-ssl.keyStore.passwordPath=/pass
-ssl.keyStore.type=PEM
-ssl.trustStore.location=/trust
 ssl.protocol=TLSv1.2
-ssl.enabledProtocols=TLSv1.2
-ssl.ciphersuites=X
-ssl.context.supplier.class=org.example.Supplier
-ssl.hostnameVerification=false
-ssl.clientHostnameVerification=true
 ssl.allowReverseDnsLookup=true
-ssl.crl=true
-ssl.ocsp=true
-ssl.clientAuth=none
-ssl.handshakeDetectionTimeoutMillis=1
 ssl.authProvider=mine
 ssl.quorum.keyStore.location=/key
 ssl.quorum.hostnameVerification=false
-client.certReload=true
-client.portUnification=true
 fips-mode=false
 audit.enable=true
 audit.impl.class=org.example.Audit
@@ -229,8 +213,8 @@ admin.rateLimiterIntervalInMS=1
 """
 
 REFUSED = """
-secureClientPort=2182
-secureClientPortAddress=10.0.0.1
+ssl.context.supplier.class=org.example.Supplier
+ssl.ocsp=true
 sslQuorum=true
 quorum.auth.enableSasl=true
 quorum.auth.serverRequireSasl=true
@@ -240,7 +224,8 @@ sasl.requireKerberosConfig=true
 
 TOGETHER = frozenset(
     ("java.security.auth.login.config", "sasl.serverconfig", "sessionRequireClientSASLAuth")
-    + ("enforce.auth.enabled", "enforce.auth.schemes")
+    + ("enforce.auth.enabled", "enforce.auth.schemes", "client.certReload", "client.portUnification")
+    + tuple(name for name in SECURITY if name.startswith("ssl."))
 )
 """Keys that need others, or a file: ``test_security`` has them."""
 

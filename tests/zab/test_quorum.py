@@ -101,11 +101,14 @@ def test_text_is_zookeepers() -> None:
         [
             Member(2, "tcp://127.0.0.1:2882", "tcp://127.0.0.1:3882", "tcp://127.0.0.1:2182", role="observer"),
             Member(1, "tcp://[::1]:2881", "tcp://[::1]:3881"),
+            Member(3, "tcp://a:1", "tcp://a:2", "tcp://a:3", secure_client="tls://a:4"),
+            Member(4, "tcp://a:5", "tcp://a:6", secure_client="tls://a:7"),
         ],
         version=0x100000000,
     )
     assert quorum.text() == (
-        "server.1=[::1]:2881:3881:participant\nserver.2=127.0.0.1:2882:3882:observer;127.0.0.1:2182\nversion=100000000"
+        "server.1=[::1]:2881:3881:participant\nserver.2=127.0.0.1:2882:3882:observer;127.0.0.1:2182\n"
+        "server.3=a:1:2:participant;a:3;a:4\nserver.4=a:5:6:participant;;a:7\nversion=100000000"
     )
 
 

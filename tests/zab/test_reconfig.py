@@ -12,7 +12,7 @@ from trioquorum.invariants import InvariantViolation
 from trioquorum.wire.records import ReconfigRequest
 from trioquorum.zab.leader import Leader
 from trioquorum.zab.quorum import Member, QuorumConfig
-from trioquorum.zab.reconfig import next_config, outcome, parse_config
+from trioquorum.zab.reconfig import next_config, outcome, parse_config, parse_member
 
 
 def line(sid: int, role: str = "participant", port: int = 0) -> str:
@@ -158,6 +158,7 @@ def members(draw: st.DrawFn) -> list[Member]:
                 role,  # type: ignore[arg-type]
                 draw(st.integers(0, 9)) if grouped and voter else 1,
                 draw(st.integers(0, 3)) if grouped and voter else None,
+                draw(st.none() | st.builds("tls://{}:{}".format, HOSTS, PORTS)),
             )
         )
     return found
@@ -187,6 +188,28 @@ def test_upstreams_text_is_read() -> None:
     found = parse_config(text)
     assert (sorted(found.voters), sorted(found.observers), found.version) == ([1], [4], 0x10000000A)
     assert found.members[4].client == "tcp://0.0.0.0:24104"
+
+
+@pytest.mark.parametrize(
+    ("line", "client", "secure"),
+    [
+        ("h:1:2;3;4", "tcp://0.0.0.0:3", "tls://0.0.0.0:4"),
+        ("h:1:2:observer ; a:3 ; [::1]:4", "tcp://a:3", "tls://[::1]:4"),
+        ("h:1:2;;a:4", None, "tls://a:4"),
+        ("ws://h:1|ws://h:2:participant;ws://h:3;tls://a:4", "ws://h:3", "tls://a:4"),
+    ],
+)
+def test_clients_by_tls(line: str, client: str | None, secure: str) -> None:
+    member = parse_member(1, line)
+    assert (member.client, member.secure_client) == (client, secure)
+
+
+@pytest.mark.parametrize(
+    "line", ["h:1:2;", "h:1:2;3;", "h:1:2;;", "h:1:2;3;4;5", "h:1:2;tls://a:3", "h:1:2;3;tcp://a:4"]
+)
+def test_no_clients(line: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_member(1, line)
 
 
 @given(

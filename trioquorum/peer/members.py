@@ -72,9 +72,15 @@ class Members:
         """Where this peer serves clients: as the ensemble decided, or as its operator wrote."""
         member = self.committed.members.get(self._my_id)
         written = self._written.quorum_config().members.get(self._my_id)
-        if member is None or member.client is None or (written is not None and member.client == written.client):
-            return self._written.client_addresses
-        return (Address.parse(member.client),)
+        decided = (None, None) if member is None else (member.client, member.secure_client)
+        mine = (None, None) if written is None else (written.client, written.secure_client)
+        found: list[Address] = []
+        for by_all, by_me, secure in zip(decided, mine, (False, True), strict=True):
+            if by_all is None or by_all == by_me:
+                found += [each for each in self._written.client_addresses if (each.scheme == "tls") == secure]
+            else:
+                found.append(Address.parse(by_all))
+        return tuple(found)
 
     def quorum_address(self, sid: int) -> Address | None:
         """Where ``sid`` listens for learners when it leads, if it is a member."""

@@ -30,16 +30,13 @@ from trioquorum.peer.masters import Masters
 from trioquorum.peer.members import Members
 from trioquorum.peer.oracle import Ask, Oracle, file_oracle
 from trioquorum.peer.standalone import lead_alone
-from trioquorum.peer.terms import terms_of
+from trioquorum.peer.terms import answerer_of, certificates_of, terms_of
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService, SendPackets
 from trioquorum.pipeline.read_only import ReadOnlyService
 from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
-from trioquorum.server.admission import Admission
 from trioquorum.server.clients import ClientPorts, bind_client_ports
-from trioquorum.server.connection_throttle import ConnectionThrottle
-from trioquorum.server.four_letter import Answerer, settings_text
 from trioquorum.storage import resync
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import Disk, RealDisk
@@ -92,28 +89,21 @@ async def serve(
     """Run one peer until cancelled; started with the client addresses that are bound.
 
     Raises:
+        ConfigError: a file with keys or certificates cannot be used.
         StorageError: the data directory cannot be used, or writing to it failed.
         OSError: a port cannot be bound; ``filename`` holds the address.
         InvariantViolation: a safety rule broke, so the peer stopped itself.
     """
     around = surroundings or Surroundings()
     stats = ServerStats()
-    throttle = ConnectionThrottle(config.throttles, around.rng, int(trio.current_time() * 1000))
-    answerer = Answerer(
-        admission=Admission(config.limits, stats, events, throttle),
-        stats=stats,
-        limits=config.limits,
-        events=events,
-        allowed=config.four_letter_words,
-        settings=settings_text(config),
-        clock=trio.current_time,
-    )
+    answerer = answerer_of(config, stats, events, around.rng)
+    certificates = certificates_of(config, events)
     async with AsyncExitStack() as stack:
         snapshots, logs = around.disks or open_disks(config, stack)
         members = Members(config, await Membership.load(snapshots, config.quorum_config()), events)
         around.on_members(members)
         ports = await stack.enter_async_context(
-            bind_client_ports(members.my_client_addresses(), around.transports, answerer, config)
+            bind_client_ports(members.my_client_addresses(), around.transports, answerer, config, certificates)
         )
         trust = Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot)
         db = await Database.load(

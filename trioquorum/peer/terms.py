@@ -1,12 +1,19 @@
-"""What a peer's configuration grants its clients."""
+"""What a peer's configuration grants its clients, and what it has for all of them."""
 
+import random
 from collections.abc import Callable
 
 import trio
 
 from trioquorum.config import ServerConfig
+from trioquorum.events import Events
 from trioquorum.pipeline.auth import Authentication
+from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
+from trioquorum.server.admission import Admission
+from trioquorum.server.connection_throttle import ConnectionThrottle
+from trioquorum.server.four_letter import Answerer, settings_text
+from trioquorum.tls import Certificates
 
 
 def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[], str]) -> Terms:
@@ -20,7 +27,7 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[
         throttles=config.throttles,
         clock=trio.current_time,
         wall_ms=wall_ms,
-        auth=Authentication(config.auth, nonce, config.super_digest),
+        auth=Authentication(config.auth, nonce, config.super_digest, x509=config.asks_for_certificates),
         # A server alone has nobody to spare the news of a session.
         local_sessions=config.local_sessions and bool(config.peers),
         local_sessions_upgrading=config.local_sessions_upgrading,
@@ -29,4 +36,27 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[
         enforces_quotas=config.quotas_enforced,
         extended_types=config.extended_types_enabled,
         unused_container_ms=config.container_unused_ms_max,
+    )
+
+
+def certificates_of(config: ServerConfig, events: Events) -> Certificates | None:
+    """What clients are spoken to by TLS with, if they are.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    return None if config.tls is None else Certificates(config.tls, events)
+
+
+def answerer_of(config: ServerConfig, stats: ServerStats, events: Events, rng: random.Random) -> Answerer:
+    """What a peer has one of for all its client ports."""
+    throttle = ConnectionThrottle(config.throttles, rng, int(trio.current_time() * 1000))
+    return Answerer(
+        admission=Admission(config.limits, stats, events, throttle),
+        stats=stats,
+        limits=config.limits,
+        events=events,
+        allowed=config.four_letter_words,
+        settings=settings_text(config),
+        clock=trio.current_time,
     )

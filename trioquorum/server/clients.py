@@ -11,12 +11,16 @@ from trioquorum.pipeline.request_throttle import RequestThrottle
 from trioquorum.pipeline.service import Service
 from trioquorum.server.four_letter import Answerer
 from trioquorum.server.links import LinkPort
-from trioquorum.server.port import Port
+from trioquorum.server.port import Greeter, Port
+from trioquorum.server.tls_clients import TlsClients
 from trioquorum.settings import Settings
+from trioquorum.tls import Certificates
 from trioquorum.transport import Address, Listener, Transports
 
 BACKLOG = 1024
 REBIND_RETRY_S = 1.0
+TLS = "tls"
+_SOCKETS = frozenset(("tcp", TLS))
 
 
 class ClientPorts:
@@ -28,22 +32,25 @@ class ClientPorts:
         transports: Transports,
         answerer: Answerer,
         settings: Settings,
+        certificates: Certificates | None = None,
     ) -> None:
-        self._wanted = tuple(addresses)
+        self._certificates = certificates
+        self._events = answerer.events
+        self._wanted = self._servable(addresses)
         self._transports = transports
         self._answerer = answerer
         self._settings = settings
         self._limits = answerer.limits
-        self._events = answerer.events
         self._bound: dict[Address, socket.socket | Listener] = {}
         self._changed = trio.Event()
 
     @property
     def addresses(self) -> list[Address]:
         """Where clients really reach this peer (port 0 was replaced)."""
-        sockets = [it.getsockname()[:2] for it in self._bound.values() if isinstance(it, socket.socket)]
-        links = [it.address for it in self._bound.values() if not isinstance(it, socket.socket)]
-        return [Address("tcp", host, port) for host, port in sockets] + links
+        return [
+            Address(wanted.scheme, *bound.getsockname()[:2]) if isinstance(bound, socket.socket) else bound.address
+            for wanted, bound in self._bound.items()
+        ]
 
     async def bind(self) -> None:
         """Bind what is not bound yet.
@@ -55,7 +62,7 @@ class ClientPorts:
             if address in self._bound:
                 continue
             try:
-                if address.scheme == "tcp":
+                if address.scheme in _SOCKETS:
                     self._bound[address] = _listen(address, self._settings)
                 else:
                     frame_max = self._limits.client_frame_bytes_max
@@ -69,9 +76,19 @@ class ClientPorts:
 
     def set_addresses(self, addresses: Sequence[Address]) -> None:
         """Serve clients there from now on; those at an address that is given up are disconnected."""
-        if tuple(addresses) != self._wanted:
-            self._wanted = tuple(addresses)
+        servable = self._servable(addresses)
+        if servable != self._wanted:
+            self._wanted = servable
             self._changed.set()
+
+    def _servable(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
+        """Without a key nobody can be served by TLS, and must not be served otherwise where TLS is expected."""
+        if self._certificates is not None:
+            return tuple(addresses)
+        for address in addresses:
+            if address.scheme == TLS:
+                self._events.emit(PortBlocked(kind="client", address=str(address), reason="there is no key for TLS"))
+        return tuple(address for address in addresses if address.scheme != TLS)
 
     async def serve(self, service: Service | None) -> None:
         """Serve clients until cancelled; without a service only four-letter words are answered."""
@@ -82,15 +99,27 @@ class ClientPorts:
             async with trio.open_nursery() as nursery:
                 if service is not None and service.throttle is not None:
                     nursery.start_soon(look_at_queue, service, service.throttle)
-                for bound in self._bound.values():
+                for address, bound in self._bound.items():
                     if isinstance(bound, socket.socket):
-                        port = Port(bound, service, self._answerer)
+                        greet = await self._greeter(address, service, nursery)
+                        port = Port(bound, service, self._answerer, greet)
                         nursery.start_soon(port.run, name=f"clients {bound.getsockname()[1]}")
                     else:
                         links = LinkPort(bound, service, self._answerer)
                         nursery.start_soon(links.run, name=f"clients {bound.address}")
                 await self._changed.wait()
                 nursery.cancel_scope.cancel(reason="the client address changed")
+
+    async def _greeter(self, address: Address, service: Service | None, nursery: trio.Nursery) -> Greeter | None:
+        """Who looks at the connections to ``address`` first, in ``nursery``; nobody where all are plain."""
+        await trio.lowlevel.checkpoint()
+        certificates = self._certificates
+        plain_too = address.scheme != TLS
+        if certificates is None or (plain_too and not certificates.settings.port_unification):
+            return None
+        clients = TlsClients(service, self._answerer, certificates, plain_too=plain_too)
+        await nursery.start(clients.run, name=f"TLS clients {address.port}")
+        return clients.greet
 
     async def _move(self) -> None:
         """Give up what is not wanted, then bind what is; who holds such an address must let go of it first."""
@@ -125,14 +154,18 @@ async def look_at_queue(service: Service, throttle: RequestThrottle) -> None:
 
 @asynccontextmanager
 async def bind_client_ports(
-    addresses: Sequence[Address], transports: Transports, answerer: Answerer, settings: Settings
+    addresses: Sequence[Address],
+    transports: Transports,
+    answerer: Answerer,
+    settings: Settings,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[ClientPorts]:
     """Bind every address; all are closed at the end of the block.
 
     Raises:
         OSError: an address cannot be bound; ``filename`` holds the address.
     """
-    ports = ClientPorts(addresses, transports, answerer, settings)
+    ports = ClientPorts(addresses, transports, answerer, settings, certificates)
     try:
         await ports.bind()
         yield ports

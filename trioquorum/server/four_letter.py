@@ -20,9 +20,10 @@ NOT_ALLOWED = "{} is not executed because it is not in the whitelist.\n"
 
 def settings_text(config: ServerConfig) -> str:
     """What ``conf`` answers: ZooKeeper's keys, a line each."""
-    client = config.client_addresses[0] if config.client_addresses else None
+    ports = {address.scheme == "tls": address.port for address in reversed(config.client_addresses)}
     values: dict[str, object] = {
-        "clientPort": client.port if client else -1,
+        "clientPort": ports.get(False, -1),
+        "secureClientPort": ports.get(True, -1),
         "dataDir": config.data_dir / "version-2",
         "dataLogDir": config.data_log_dir / "version-2",
         "tickTime": config.tick_time_ms,

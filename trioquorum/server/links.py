@@ -3,6 +3,8 @@
 Serves the same sans-I/O connection as ``port``, for in-memory clients and for WebSocket.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -37,35 +39,27 @@ class LinkClient(Connection):
             self.scope.cancel(reason="the client does not read its replies")
 
 
-class LinkPort:
-    """All clients of one transport listener while one role lasts. It is the ``Driver`` of its connections."""
+class LinkClients:
+    """Clients over links while one role lasts. It is the ``Driver`` of its connections."""
 
-    def __init__(self, listener: Listener, service: Service | None, answerer: Answerer) -> None:
-        self._listener = listener
+    def __init__(self, service: Service | None, answerer: Answerer) -> None:
         self._service = service
         self._answerer = answerer
         self._limits = answerer.limits
         self._clients: dict[int, LinkClient] = {}
 
-    async def run(self) -> None:
-        """Serve until cancelled or the listener is closed."""
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """In this block the clients are among those that four-letter words tell of."""
         self._answerer.connections.append(self._clients)
         try:
-            async with trio.open_nursery() as nursery:
-                try:
-                    while True:
-                        link = await self._listener.accept()
-                        if self._answerer.admission.admit(link.remote, NO_IP):
-                            nursery.start_soon(self._serve, link, self._client(link))
-                        else:
-                            await link.aclose()
-                except LinkClosed:
-                    await trio.lowlevel.checkpoint()
+            yield
         finally:
             self._answerer.connections.remove(self._clients)
 
-    def _client(self, link: Link) -> LinkClient:
-        client = LinkClient(self, link.remote, NO_IP, self._service, self._answerer, trio.current_time())
+    def _client(self, name: str, ip: str = NO_IP, subject: str = "") -> LinkClient:
+        """A client that was admitted, for ``_serve``."""
+        client = LinkClient(self, name, ip, self._service, self._answerer, trio.current_time(), subject)
         client.readable, client.writable = trio.Event(), trio.Event()
         client.readable.set()
         client.scope, client.patience = trio.CancelScope(), trio.CancelScope()
@@ -73,6 +67,7 @@ class LinkPort:
         return client
 
     async def _serve(self, link: Link, client: LinkClient) -> None:
+        """Serve one client to its end."""
         try:
             async with trio.open_nursery() as nursery:
                 client.scope = nursery.cancel_scope
@@ -149,3 +144,25 @@ class LinkPort:
         if not client.held and not client.stalled:
             client.patience.deadline = client.patience_ends()
             client.readable.set()
+
+
+class LinkPort(LinkClients):
+    """All clients of one transport listener while one role lasts."""
+
+    def __init__(self, listener: Listener, service: Service | None, answerer: Answerer) -> None:
+        super().__init__(service, answerer)
+        self._listener = listener
+
+    async def run(self) -> None:
+        """Serve until cancelled or the listener is closed."""
+        with self._counted():
+            async with trio.open_nursery() as nursery:
+                try:
+                    while True:
+                        link = await self._listener.accept()
+                        if self._answerer.admission.admit(link.remote, NO_IP):
+                            nursery.start_soon(self._serve, link, self._client(link.remote))
+                        else:
+                            await link.aclose()
+                except LinkClosed:
+                    await trio.lowlevel.checkpoint()

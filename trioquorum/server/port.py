@@ -12,6 +12,7 @@ import resource
 import select
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -32,6 +33,13 @@ CHECKED_AT_ONCE: Final = 500
 _GONE = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO})
 
 
+Plain = Callable[[socket.socket, str, str], None]
+"""Takes over a plain connection that was admitted: its socket, name and address."""
+
+Greeter = Callable[[socket.socket, str, str, Plain], None]
+"""Takes over any connection that was admitted, and hands it back if it is a plain one; ends as the port does."""
+
+
 class SocketClient(Connection):
     """A connection over a plain non-blocking socket."""
 
@@ -47,8 +55,12 @@ class SocketClient(Connection):
 class Port:
     """All clients of one listening socket while one role lasts. It is the ``Driver`` of its connections."""
 
-    def __init__(self, listener: socket.socket, service: Service | None, answerer: Answerer) -> None:
+    def __init__(
+        self, listener: socket.socket, service: Service | None, answerer: Answerer, greet: Greeter | None = None
+    ) -> None:
+        """With ``greet`` a connection that was admitted goes there first."""
         self._listener = listener
+        self._greet = greet
         self._service = service
         self._answerer = answerer
         self._limits = answerer.limits
@@ -144,6 +156,13 @@ class Port:
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._greet is None:
+            self._serve(sock, name, ip)
+        else:
+            self._greet(sock, name, ip, self._serve)
+
+    def _serve(self, sock: socket.socket, name: str, ip: str) -> None:
+        """Serve a plain connection that was admitted."""
         client = SocketClient(self, name, ip, self._service, self._answerer, trio.current_time())
         client.port, client.sock, client.unsent, client.unsent_bytes = self, sock, deque(), 0
         client.interest = select.EPOLLIN

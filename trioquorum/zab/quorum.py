@@ -8,6 +8,7 @@ import msgspec
 from trioquorum.errors import ConfigError
 
 _TCP = "tcp://"
+_TLS = "tls://"
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -20,6 +21,7 @@ class Member(msgspec.Struct, frozen=True):
     role: Literal["participant", "observer"] = "participant"
     weight: int = 1
     group: int | None = None
+    secure_client: str | None = None
 
 
 class QuorumConfig:
@@ -82,8 +84,9 @@ class QuorumConfig:
     def text(self) -> str:
         """The configuration as ZooKeeper writes it into NEWLEADER, notifications and the config node.
 
-        ``server.N=host:quorum:election:role[;host:client]`` per member, group and weight lines, at last
-        ``version=hex`` without a newline. Members that this form cannot express show their URLs, separated by ``|``.
+        ``server.N=host:quorum:election:role[;[host:client][;host:secure client]]`` per member, group and weight
+        lines, at last ``version=hex`` without a newline. Members that this form cannot express show their URLs,
+        separated by ``|``.
         """
         lines = [_server_line(member) for member in self.members.values()]
         if self.hierarchical:
@@ -112,6 +115,11 @@ def _server_line(member: Member) -> str:
     host, _, election_port = member.election.rpartition(":")
     if not all(url.startswith(_TCP) for url in urls) or member.quorum.rpartition(":")[0] != host:
         line = f"server.{member.id}={member.quorum}|{member.election}:{member.role}"
-        return line + (f";{member.client}" if member.client else "")
+        return line + _client_parts(member.client or "", member.secure_client or "")
     line = f"server.{member.id}={member.quorum.removeprefix(_TCP)}:{election_port}:{member.role}"
-    return line + (f";{member.client.removeprefix(_TCP)}" if member.client else "")
+    client, secure = (member.client or "").removeprefix(_TCP), (member.secure_client or "").removeprefix(_TLS)
+    return line + _client_parts(client, secure)
+
+
+def _client_parts(client: str, secure: str) -> str:
+    return f";{client};{secure}" if secure else f";{client}" if client else ""

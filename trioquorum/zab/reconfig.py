@@ -6,6 +6,7 @@ an activated configuration means for a peer is decided. The reading is strict: t
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from itertools import zip_longest
 from typing import Final, Literal
 
 import msgspec
@@ -20,14 +21,18 @@ SID_MAX: Final = 254
 PORT_MAX: Final = 0xFFFF
 ANY_VERSION: Final = -1
 
+_TCP: Final = "tcp"
+_TLS: Final = "tls"
+_CLIENT_SCHEMES: Final = (_TCP, _TLS)
+_HINT: Final = "write host:2888:3888[:observer][;2181[;2281]]"
+
 _WILDCARDS: Final = frozenset(("0.0.0.0", "[::]"))
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:;|=,/\s]+)"
 _URL: Final = r"[a-z][a-z0-9+.-]*://[^|;=,\s]+"
-_TCP_SERVER: Final = re.compile(
-    rf"(?P<host>{_HOST}):(?P<quorum>\d{{1,5}}):(?P<election>\d{{1,5}})(?::(?P<role>\w+))?"
-    rf"(?:\s*;\s*(?:(?P<client_host>{_HOST}):)?(?P<client>\d{{1,5}}))?"
-)
-_URL_SERVER: Final = re.compile(rf"(?P<quorum>{_URL})\|(?P<election>{_URL}?):(?P<role>\w+)(?:;(?P<client>{_URL}))?")
+_TCP_SERVER: Final = re.compile(rf"(?P<host>{_HOST}):(?P<quorum>\d{{1,5}}):(?P<election>\d{{1,5}})(?::(?P<role>\w+))?")
+_TCP_CLIENT: Final = re.compile(rf"(?:(?P<host>{_HOST}):)?(?P<port>\d{{1,5}})")
+_URL_SERVER: Final = re.compile(rf"(?P<quorum>{_URL})\|(?P<election>{_URL}?):(?P<role>\w+)")
+_URL_CLIENT: Final = re.compile(_URL)
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _VERSION: Final = re.compile(r"[0-9a-f]{1,16}")
 
@@ -82,30 +87,45 @@ def _number(text: str, line: str) -> int:
 
 
 def parse_member(sid: int, value: str) -> Member:
-    """What stands behind ``server.N=``: ``host:quorum:election[:role][;[host:]client]`` or the form with URLs.
+    """What stands behind ``server.N=``: ``host:quorum:election[:role][;[host:]client][;[host:]secure client]``.
+
+    With one client alone behind two semicolons, that is one for TLS. URLs may stand for hosts and ports.
 
     Raises:
         ConfigError: it is not that.
     """
     if sid > SID_MAX:
         raise ConfigError(f"server id {sid} is out of range; use 0 to {SID_MAX}")
-    found = _TCP_SERVER.fullmatch(value)
+    server, *clients = map(str.strip, value.split(";"))
+    if len(clients) > len(_CLIENT_SCHEMES) or (clients and not clients[-1]):
+        raise ConfigError(f"{value!r} is no server; {_HINT}")
+    client, secure = (_client(text, scheme) for text, scheme in zip_longest(clients, _CLIENT_SCHEMES, fillvalue=""))
+    found = _TCP_SERVER.fullmatch(server)
     if found is not None:
-        client = None
-        if found["client"]:
-            client = _tcp(found["client_host"] or "0.0.0.0", found["client"])
         quorum, election = _tcp(found["host"], found["quorum"]), _tcp(found["host"], found["election"])
-        return Member(sid, quorum, election, client, _role(found["role"] or "participant"))
-    found = _URL_SERVER.fullmatch(value)
+        return Member(sid, quorum, election, client, _role(found["role"] or "participant"), secure_client=secure)
+    found = _URL_SERVER.fullmatch(server)
     if found is None:
-        raise ConfigError(f"{value!r} is no server; write host:2888:3888[:observer][;2181]")
-    return Member(sid, found["quorum"], found["election"], found["client"], _role(found["role"]))
+        raise ConfigError(f"{value!r} is no server; {_HINT}")
+    return Member(sid, found["quorum"], found["election"], client, _role(found["role"]), secure_client=secure)
 
 
-def _tcp(host: str, port: str) -> str:
+def _client(text: str, scheme: str) -> str | None:
+    """One client address, ``[host:]port`` or a URL; of TLS only by that scheme."""
+    if not text:
+        return None
+    found = _TCP_CLIENT.fullmatch(text)
+    if found is not None:
+        return _tcp(found["host"] or "0.0.0.0", found["port"], scheme)
+    if not _URL_CLIENT.fullmatch(text) or (text.partition(":")[0] == _TLS) != (scheme == _TLS):
+        raise ConfigError(f"{text!r} is no client address; {_HINT}")
+    return text
+
+
+def _tcp(host: str, port: str, scheme: str = _TCP) -> str:
     if not 0 < int(port) <= PORT_MAX:
         raise ConfigError(f"{port} is no port; use 1 to {PORT_MAX}")
-    return f"tcp://{host.lower()}:{int(port)}"
+    return f"{scheme}://{host.lower()}:{int(port)}"
 
 
 def _role(text: str) -> Literal["participant", "observer"]:
@@ -174,7 +194,7 @@ def _changed(request: ReconfigRequest, old: QuorumConfig) -> list[Member]:
         if not equals or "=" in value:
             raise ConfigError(f"{joiner!r} is no server line")
         member = parse_member(_sid(key.rpartition(".")[2]), value.strip())
-        if member.client is None:
+        if member.client is None and member.secure_client is None:
             raise ConfigError(f"server {member.id} has no client address")
         members[member.id] = member
         _refuse_shared(members.values())
@@ -195,7 +215,7 @@ def _refuse_shared(members: Iterable[Member]) -> None:
     """No two listeners of an ensemble have one address; a wildcard stands for one of each host."""
     used: set[str] = set()
     for member in members:
-        for address in (member.quorum, member.election, member.client):
+        for address in (member.quorum, member.election, member.client, member.secure_client):
             if address is None or address.partition("://")[2].rpartition(":")[0] in _WILDCARDS:
                 continue
             if address in used:
