@@ -1,17 +1,21 @@
 """The client for users: ZooKeeper's calls, on Trio or asyncio."""
 
+import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
 import anyio
+from anyio.abc import ByteStream
 
 from trioquorum.client.core import Decode, State, nothing
 from trioquorum.client.session import CLOSE_TIMEOUT_MS, Dial, Observer, Session, task_group
 from trioquorum.client.transaction import Result, Transaction, create_request, decode_results
 from trioquorum.client.watches import Table, Watcher, WatchEvent
 from trioquorum.errors import Code, ConfigError
+from trioquorum.wire.digest_md5 import DigestClient
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import (
     Acl,
@@ -59,6 +63,7 @@ async def connect(
     on_state: Callable[[State], object] | None = None,
     observer: Observer | None = None,
     read_only: bool = False,
+    sasl: tuple[str, str] | None = None,
 ) -> "AsyncIterator[Client]":
     """A client with a session, which is closed when the block ends.
 
@@ -68,13 +73,18 @@ async def connect(
     ``observer`` sees all that goes over the wire, for histories that are checked later (``trioquorum.testing``).
     With ``read_only`` a server that has lost its ensemble will do as long as no other is found: it shows old data and
     refuses writes with NOTREADONLY, in a session that ends with the connection; one that there was before waits.
+    ``sasl`` is a name and its password: every server must be given proof of them by SASL DIGEST-MD5, and prove that
+    it knows them; refusal ends the session with AUTHFAILED.
 
     Raises:
         ConnectFailed: no session within ``connect_timeout_ms``.
     """
     if not dials:
         raise ConfigError("no server to connect to; give at least one")
-    session = Session(dials, session_timeout_ms, request_timeout_ms, on_state, observer, read_only=read_only)
+    login = None if sasl is None else partial(_login, *sasl)
+    session = Session(
+        dials, session_timeout_ms, request_timeout_ms, on_state, observer, read_only=read_only, login=login
+    )
     async with task_group() as tasks:
         tasks.start_soon(session.run)
         try:
@@ -94,20 +104,33 @@ def connect_tcp(
     connect_timeout_ms: int = CONNECT_TIMEOUT_MS,
     on_state: Callable[[State], object] | None = None,
     read_only: bool = False,
+    sasl: tuple[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> "AbstractAsyncContextManager[Client]":
-    """``connect`` to ``host:port,host:port`` (port 2181 if left out, IPv6 addresses in brackets).
+    """``connect`` to ``host:port,host:port`` (port 2181 if left out, IPv6 addresses in brackets), with ``tls`` by TLS.
 
     Raises:
         ConfigError: not such a list.
     """
     return connect(
-        *(partial(anyio.connect_tcp, host, port) for host, port in parse_hosts(hosts)),
+        *(partial(_dial, host, port, tls) for host, port in parse_hosts(hosts)),
         session_timeout_ms=session_timeout_ms,
         request_timeout_ms=request_timeout_ms,
         connect_timeout_ms=connect_timeout_ms,
         on_state=on_state,
         read_only=read_only,
+        sasl=sasl,
     )
+
+
+async def _dial(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
+    if tls is None:
+        return await anyio.connect_tcp(host, port)
+    return await anyio.connect_tcp(host, port, ssl_context=tls)
+
+
+def _login(user: str, password: str) -> DigestClient:
+    return DigestClient(user, password, secrets.token_hex(16))
 
 
 def parse_hosts(hosts: str) -> list[tuple[str, int]]:

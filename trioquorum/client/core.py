@@ -17,9 +17,10 @@ from trioquorum.client.watches import Table, Watcher, Watches, WatchEvent
 from trioquorum.errors import Code, LocalProtocolError, PeerProtocolError, RequestFailed
 from trioquorum.limits import Limits
 from trioquorum.wire.client import frame
+from trioquorum.wire.digest_md5 import DigestClient, SaslFailed
 from trioquorum.wire.framing import FrameSplitter
 from trioquorum.wire.ops import EventType, Op, Xid
-from trioquorum.wire.records import ConnectRequest, ConnectResponse, SetWatches2, WatcherEvent
+from trioquorum.wire.records import ConnectRequest, ConnectResponse, SaslToken, SetWatches2, WatcherEvent
 
 T = TypeVar("T")
 Decode = Callable[[bytes, int], tuple[T, int]]
@@ -123,10 +124,15 @@ class Core:
     """One session over any number of connections, one at a time. ``timeout_ms`` is asked for, then what was granted.
 
     With ``read_only`` a server without a leader will do; the session that it grants ends with the connection.
+    ``login`` begins the SASL exchange by which each server must know us before anything else is asked of it.
     """
 
-    def __init__(self, timeout_ms: int, *, read_only: bool = False) -> None:
+    def __init__(
+        self, timeout_ms: int, *, read_only: bool = False, login: Callable[[], DigestClient] | None = None
+    ) -> None:
         self._read_only = read_only
+        self._login = login
+        self._exchange: DigestClient | None = None
         self.state = State.CONNECTING
         self.session = 0
         self.password = _NO_PASSWORD
@@ -138,6 +144,7 @@ class Core:
         self._auths: deque[Request[Any] | None] = deque()  # None: sent again for us, nobody waits
         self._credentials: list[bytes] = []
         self._watches = Watches()
+        self._granted = State.CONNECTED
         self._handshaking = False
         self._splitter = FrameSplitter(REPLY_BYTES_MAX)
         self._output: list[bytes] = []
@@ -145,6 +152,7 @@ class Core:
     def hello(self) -> bytes:
         """Begin on a new connection: its first frame, which asks for a session or for ours again."""
         self._handshaking = True
+        self._exchange = None
         self._splitter = FrameSplitter(REPLY_BYTES_MAX)
         asked = ConnectRequest(0, self.last_zxid, self._timeout_ms_asked, self.session, self.password)
         return frame(asked.encode() + (b"\1" if self._read_only else b"\0"))
@@ -200,22 +208,55 @@ class Core:
             if self.state.ended:
                 return
             if self._handshaking:
-                yield self._welcome(payload)
-                if self.state is State.EXPIRED:
-                    yield from self._tell_watchers_it_is_over()
+                yield from self._welcome(payload)
+            elif self._exchange is not None:
+                yield from self._sasl_answer(self._exchange, payload)
             else:
                 yield from self._frame(payload)
 
-    def _welcome(self, payload: bytes) -> StateChanged:
+    def _welcome(self, payload: bytes) -> Iterator[Effect]:
         answer, end = ConnectResponse.decode_from(payload, 0)
         self._handshaking = False
         if answer.timeout_ms <= 0:
             self.state = State.EXPIRED
-            return StateChanged(self.state)
+            yield StateChanged(self.state)
+            yield from self._tell_watchers_it_is_over()
+            return
         self.timeout_ms = answer.timeout_ms
         self.session = answer.session
         self.password = answer.password or _NO_PASSWORD
-        self.state = State.CONNECTED_READ_ONLY if payload[end:] == b"\1" else State.CONNECTED
+        self._granted = State.CONNECTED_READ_ONLY if payload[end:] == b"\1" else State.CONNECTED
+        if self._login is None:
+            yield self._begin()
+        else:
+            self._exchange = self._login()
+            self._emit_token(self._exchange.step(None))
+
+    def _emit_token(self, token: bytes) -> None:
+        self._xid = self._xid + 1 if self._xid < _XID_MAX else 1
+        self._emit(self._xid, Op.SASL, SaslToken(token).encode())
+
+    def _sasl_answer(self, exchange: DigestClient, payload: bytes) -> Iterator[Effect]:
+        """The server's next token, until both ends know each other; a server that asks for none knows nobody."""
+        if len(payload) < _REPLY_HEADER.size:
+            raise PeerProtocolError(f"reply of {len(payload)} bytes")
+        _, _, err = _REPLY_HEADER.unpack_from(payload)
+        token = None if err else SaslToken.decode_from(payload, _REPLY_HEADER.size)[0].token
+        try:
+            answer = None if token is None else exchange.step(token)
+        except SaslFailed:
+            answer = None
+        if answer is None:
+            yield from self.end(State.AUTH_FAILED)
+        elif exchange.done:
+            self._exchange = None
+            yield self._begin()
+        else:
+            self._emit_token(answer)
+
+    def _begin(self) -> StateChanged:
+        """The server will do what we ask of it."""
+        self.state = self._granted
         # Identities first: a re-registered watch is delivered only to who may read the node.
         for credentials in self._credentials:
             self._auths.append(None)
@@ -297,10 +338,10 @@ class Core:
         """The connection is gone: what was on its way fails with CONNECTIONLOSS; whether it was done is unknown."""
         self._output.clear()
         effects = self._fail_all(Code.CONNECTIONLOSS)
+        if self._granted is State.CONNECTED_READ_ONLY and (self.state.connected or self._exchange is not None):
+            # No other server knows that session; one of theirs would be told that it is over.
+            self.session, self.password = 0, _NO_PASSWORD
         if self.state.connected:
-            if self.state is State.CONNECTED_READ_ONLY:
-                # No other server knows that session; one of theirs would be told that it is over.
-                self.session, self.password = 0, _NO_PASSWORD
             self.state = State.CONNECTING
             effects.append(StateChanged(self.state))
         return effects

@@ -13,6 +13,7 @@ from trioquorum.client.core import Core, Decode, Effect, Fired, Request, State, 
 from trioquorum.client.watches import Table, Watcher
 from trioquorum.errors import Code, ConnectFailed, LinkClosed, LocalProtocolError, PeerProtocolError, RequestFailed
 from trioquorum.limits import Limits
+from trioquorum.wire.digest_md5 import DigestClient
 from trioquorum.wire.ops import Op
 
 T = TypeVar("T")
@@ -88,8 +89,9 @@ class Session:
         observer: Observer | None = None,
         *,
         read_only: bool = False,
+        login: Callable[[], DigestClient] | None = None,
     ) -> None:
-        self.core = Core(session_timeout_ms, read_only=read_only)
+        self.core = Core(session_timeout_ms, read_only=read_only, login=login)
         self._turn = 0
         self._probe_ms = PROBE_MS_MIN
         self._dials = dials
@@ -213,6 +215,8 @@ class Session:
                         await stream.send(self.core.hello())
                         while self.core.state is State.CONNECTING:
                             await self._take(stream)
+                            if output := self.core.take_output():
+                                await stream.send(output)
                         attempt.deadline = math.inf
                         if self.core.state.connected:
                             served = True
