@@ -94,17 +94,14 @@ class ZookeeperCluster:
         ports = free_ports(_PER_SERVER * size)
         client, secure, quorum, election = (ports[i * size : (i + 1) * size] for i in range(_PER_SERVER))
         lines = ["tickTime=2000", "initLimit=4", "syncLimit=2", "maxClientCnxns=0", _NETTY, *configuration_entries]
-        if kind == "java":
-            lines += self._certificates.write(self._folder)
+        lines += self._certificates.write(self._folder)
         for i in ids:
             role = "observer" if 0 <= observer_start_id <= i else "participant"
             lines.append(f"server.{i}=127.0.0.1:{quorum[i - 1]}:{election[i - 1]}:{role}")
         self._servers = []
         for i in ids:
             folder = self._folder / f"peer{i}"
-            own = lines
-            if kind == "java":
-                own = [*lines, f"secureClientPort={secure[i - 1]}", "secureClientPortAddress=127.0.0.1"]
+            own = [*lines, f"secureClientPort={secure[i - 1]}", "secureClientPortAddress=127.0.0.1"]
             server = Zookeeper(kind, folder, client[i - 1], own, my_id=i, properties=properties)
             self._servers.append(Server(i, server, secure[i - 1]))
 
