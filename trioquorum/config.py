@@ -175,9 +175,15 @@ def read_peers(path: Path) -> tuple[PeerSpec, ...]:
 
 
 def standalone(data_dir: Path | None = None, client: Address = STANDALONE_CLIENT) -> ServerConfig:
-    """One server on its own, on loopback unless told otherwise; data in ``trioquorum-data/standalone`` unless given."""
+    """One server on its own, on loopback unless told otherwise; data in ``trioquorum-data/standalone`` unless given.
+
+    Raises:
+        ConfigError: it cannot be served there.
+    """
     data_dir = data_dir or Path("trioquorum-data") / "standalone"
-    return ServerConfig(my_id=0, peers=(), client_addresses=(client,), data_dir=data_dir, data_log_dir=data_dir)
+    config = ServerConfig(my_id=0, peers=(), client_addresses=(client,), data_dir=data_dir, data_log_dir=data_dir)
+    check(config, str(client))
+    return config
 
 
 def read_text(path: Path) -> str:

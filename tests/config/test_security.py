@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from trioquorum.config import ServerConfig, load_peers_toml
+from trioquorum.config import ServerConfig, load_peers_toml, standalone
 from trioquorum.config_security import AuthSettings, TlsSettings
 from trioquorum.errors import ConfigError
+from trioquorum.transport import Address
 from trioquorum.zoo_cfg import load_zoo_cfg
 from trioquorum.zoo_inert import reason_without_effect
 
@@ -299,3 +300,8 @@ def test_server_lines_that_contradict(tmp_path: Path) -> None:
     path.write_text(f"dataDir={tmp_path}\nserver.1=a:1:2;;4\n{ZOO_TLS}secureClientPort=5\n")
     message = refusal(lambda: load_zoo_cfg(path), tmp_path)
     assert message.startswith("zoo.cfg: secureClientPort says tls://0.0.0.0:5, the server line says tls://0.0.0.0:4;")
+
+
+def test_a_server_on_its_own_has_no_key() -> None:
+    with pytest.raises(ConfigError, match="a client port for TLS needs a key"):
+        standalone(client=Address("tls", "127.0.0.1", 1))

@@ -1,5 +1,7 @@
 """What a peer knows of its ensemble stays one thing, on disk, in memory and for everybody who was told."""
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,12 +9,17 @@ import trio
 from trio.testing import MockClock
 
 from tests.reconfig.kit import SETTINGS
-from trioquorum.events import Event, Events, MembershipChanged, MembershipProposed
+from trioquorum.config import PeerSpec, ServerConfig
+from trioquorum.events import Event, Events, MembershipChanged, MembershipProposed, PortBlocked
+from trioquorum.limits import Limits
 from trioquorum.peer.members import Members
+from trioquorum.server.clients import bind_client_ports
+from trioquorum.settings import Settings
 from trioquorum.storage.membership import Membership
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing import open_ensemble
-from trioquorum.zab.quorum import QuorumConfig
+from trioquorum.transport import Address, Transports
+from trioquorum.zab.quorum import Member, QuorumConfig
 from trioquorum_transports.memory import MemoryNetwork
 
 
@@ -57,3 +64,41 @@ async def test_a_role_that_ends_meanwhile_leaves_nobody_untold(
     assert members.last_seen.version == new.version
     assert audience.votes_by == [new.version if step == "activate" else 0, new.version]
     assert [type(event) for event in seen] == [MembershipChanged if step == "activate" else MembershipProposed]
+
+
+@pytest.mark.parametrize(
+    ("client", "secure", "found"),
+    [
+        (None, None, ["tcp://own:1", "tls://own:2"]),
+        ("tcp://listed:3", "tls://listed:4", ["tcp://own:1", "tls://own:2"]),
+        ("tcp://moved:3", "tls://listed:4", ["tcp://moved:3", "tls://own:2"]),
+        (None, "tls://moved:4", ["tcp://own:1", "tls://moved:4"]),
+        ("tcp://moved:3", "tls://moved:4", ["tcp://moved:3", "tls://moved:4"]),
+    ],
+)
+async def test_where_clients_are_served(client: str | None, secure: str | None, found: list[str]) -> None:
+    """Where the ensemble decided, if that is not what was written for this peer; each kind of port by itself."""
+    spec = PeerSpec(
+        id=1,
+        quorum=Address("memory", "q"),
+        election=Address("memory", "e"),
+        client=Address("tcp", "listed", 3),
+        secure_client=Address("tls", "listed", 4),
+    )
+    own = (Address("tcp", "own", 1), Address("tls", "own", 2))
+    folder = Path("unused")
+    config = ServerConfig(my_id=1, peers=(spec,), client_addresses=own, data_dir=folder, data_log_dir=folder)
+    decided = QuorumConfig([Member(1, "memory://q", "memory://e", client, secure_client=secure)], 1)
+    members = Members(config, await Membership.load(MemoryDisk(), decided), Events())
+    assert list(map(str, members.my_client_addresses())) == found
+
+
+async def test_nobody_is_served_plainly_where_tls_is_expected() -> None:
+    """A peer without a key says so, also when the ensemble gives it such an address later."""
+    seen: list[Event] = []
+    answerer: Any = SimpleNamespace(events=Events(seen.append), limits=Limits())
+    addresses = (Address("tcp", "127.0.0.1"), Address("tls", "127.0.0.1"))
+    async with bind_client_ports(addresses, Transports(), answerer, Settings()) as ports:
+        ports.set_addresses(addresses)
+        assert [address.scheme for address in ports.addresses] == ["tcp"]
+    assert [event.reason for event in seen if isinstance(event, PortBlocked)] == ["there is no key for TLS"] * 2

@@ -57,8 +57,8 @@ class TlsLink:
         return bytes(data)
 
     async def aclose(self) -> None:
-        """Close, and say so as TLS wants it if the other end still listens. Bounded."""
-        with trio.move_on_after(CLOSE_S, shield=True):
+        """Close, and say so as TLS wants it if the other end still listens; when cancelled, close at once."""
+        with trio.move_on_after(CLOSE_S):
             await self._stream.aclose()
 
 
