@@ -43,13 +43,13 @@ class DigestServer:
         self._steps = 0
 
     def step(self, token: bytes) -> bytes:
-        """The answer to a client's token; the first one is empty.
+        """The answer to a client's token; what the first one holds does not matter, as with Java.
 
         Raises:
             SaslFailed: the client is not who it claims to be, or its token is none of this exchange.
         """
         self._steps += 1
-        if self._steps == 1 and not token:
+        if self._steps == 1:
             return b'realm="%b",nonce="%b",qop="auth",charset=utf-8,algorithm=md5-sess' % (self._realm, self._nonce)
         if self._steps != 2:
             raise SaslFailed("a token out of turn")
