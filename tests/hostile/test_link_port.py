@@ -24,9 +24,12 @@ from tests.hostile.kit import (
 )
 from trioquorum.errors import LinkClosed
 from trioquorum.limits import Limits
+from trioquorum.server.links import ip_of
 from trioquorum.transport import Address, Link, Transports
 from trioquorum.wire.framing import FrameSplitter
+from trioquorum.wire.ops import Op
 from trioquorum_transports.memory import MemoryNetwork
+from trioquorum_transports.websocket import WebSocketTransport
 
 CHUNK = Limits().client_frame_bytes_max
 ADDRESS = Address("memory", "server")
@@ -171,3 +174,34 @@ async def test_a_port_takes_so_many_connections() -> None:
         await clients[0].link.aclose()
         await trio.testing.wait_all_tasks_blocked()
         await around.client()
+
+
+async def test_clients_over_websocket_count_and_are_known_by_their_address() -> None:
+    """Together with those of the plain port."""
+    websocket = WebSocketTransport()
+    ports = (Address("tcp", "127.0.0.1"), Address("ws", "127.0.0.1"))
+    async with running(Transports(ws=websocket), *ports, connections_per_ip_max=3) as server:
+        at = Address("ws", "127.0.0.1", server.ports[1])
+        peers = [LinkPeer(await websocket.connect(at, frame_bytes_max=CHUNK)) for _ in range(2)]
+        for peer in peers:
+            await peer.link.send(connect_frame())
+            assert await peer.frame()
+        plain = await server.client()
+        late = await websocket.connect(at, frame_bytes_max=CHUNK)
+        assert await LinkPeer(late).frame() is None
+        refused = await server.stranger()
+        assert await refused.rest() == b""
+        assert server.reasons() == ["too many connections"] * 2
+        await peers[0].link.send(request(1, Op.WHO_AM_I))
+        assert text("ip") + text("127.0.0.1") in (await peers[0].frame() or b"")
+        await plain.assert_alive()
+        for link in (*(peer.link for peer in peers), late):
+            await link.aclose()
+
+
+@pytest.mark.parametrize(
+    ("remote", "ip"),
+    [("ws://10.1.2.3:4", "10.1.2.3"), ("wss://[::1]:5", "::1"), ("memory://client", ""), ("ws://host:6", ""), ("", "")],
+)
+def test_the_address_in_the_name_of_a_link(remote: str, ip: str) -> None:
+    assert ip_of(remote) == ip

@@ -5,20 +5,29 @@ Serves the same sans-I/O connection as ``port``, for in-memory clients and for W
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Final
 
 import trio
 
-from trioquorum.errors import LinkClosed, PeerProtocolError
+from trioquorum.errors import ConfigError, LinkClosed, PeerProtocolError
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
 from trioquorum.server.connection import Connection
 from trioquorum.server.four_letter import Answerer
-from trioquorum.transport import Link, Listener
+from trioquorum.transport import Address, Link, Listener
 
 CHUNK_BYTES: Final = 256 << 10
 NO_IP: Final = ""
 LAST_REPLIES_S: Final = 2.0  # a connection that is being closed has this long to take them
+
+
+def ip_of(remote: str) -> str:
+    """The IP address in a link's ``remote``, if its transport has such addresses."""
+    try:
+        return str(ip_address(Address.parse(remote).host))
+    except (ConfigError, ValueError):
+        return NO_IP
 
 
 class LinkClient(Connection):
@@ -160,8 +169,9 @@ class LinkPort(LinkClients):
                 try:
                     while True:
                         link = await self._listener.accept()
-                        if self._answerer.admission.admit(link.remote, NO_IP):
-                            nursery.start_soon(self._serve, link, self._client(link.remote))
+                        ip = ip_of(link.remote)
+                        if self._answerer.admission.admit(link.remote, ip):
+                            nursery.start_soon(self._serve, link, self._client(link.remote, ip))
                         else:
                             await link.aclose()
                 except LinkClosed:

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "shown.h"
 
@@ -230,12 +232,41 @@ static void configuration(zhandle_t *zh, const char *change, const char *undo) {
     show_events(1);
 }
 
+/* A process that ends without a goodbye leaves its session to who knows its id and password. */
+static clientid_t abandoned_session(const char *hosts) {
+    clientid_t id;
+    int ends[2];
+    if (pipe(ends) != 0)
+        exit(2);
+    fflush(stdout);
+    if (fork() == 0) {
+        zhandle_t *zh = connect_to(hosts, NULL);
+        create(zh, "/abandoned", "x", ZOO_EPHEMERAL);
+        fflush(stdout);
+        _exit(write(ends[1], zoo_client_id(zh), sizeof id) != sizeof id);
+    }
+    if (read(ends[0], &id, sizeof id) != sizeof id || wait(NULL) < 0)
+        exit(2);
+    return id;
+}
+
+static void resumed(const char *hosts, clientid_t id) {
+    section("a session of another process");
+    zhandle_t *zh = connect_to(hosts, &id);
+    printf("the same session: %d\n", zoo_client_id(zh)->client_id == id.client_id);
+    get(zh, "/abandoned");
+    create(zh, "/abandoned", "again", ZOO_EPHEMERAL);
+    show("set", zoo_set(zh, "/abandoned", "mine", 4, 0));
+    zookeeper_close(zh);
+}
+
 static zhandle_t *sessions(zhandle_t *zh, const char *hosts) {
     section("sessions");
     printf("state %d, timeout %d, unrecoverable %d\n", zoo_state(zh), zoo_recv_timeout(zh), is_unrecoverable(zh));
     show("close", zookeeper_close(zh));
     zh = connect_to(hosts, NULL);
     show_stat("exists", zoo_exists(zh, "/c/eph", 0, &stat), &stat);
+    show_stat("exists", zoo_exists(zh, "/abandoned", 0, &stat), &stat);
     clientid_t wrong = {.client_id = 0x1234, .passwd = "nobody's secret"};
     zhandle_t *refused = connect_to(hosts, &wrong);
     printf("state %d, unrecoverable %d\n", zoo_state(refused), is_unrecoverable(refused));
@@ -256,6 +287,8 @@ int main(int count, char **arguments) {
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     zoo_set_log_stream(fopen("/dev/null", "w"));
+    clientid_t abandoned = abandoned_session(arguments[1]); /* first: a fork takes no threads along */
+    resumed(arguments[1], abandoned);
     zhandle_t *zh = connect_to(arguments[1], NULL);
     nodes(zh);
     access_control(zh);
