@@ -142,12 +142,12 @@ class ThreeZookeepers:
         ids = (1, 2, 3)
         ports = free_ports(3 * len(ids))
         self.names = {f"{what}{i}": ports.pop() for what in ("client", "quorum", "election") for i in ids}
-        servers = [
+        self.lines = [
             f"server.{i}=127.0.0.1:{self.names[f'quorum{i}']}:{self.names[f'election{i}']};"
             f"127.0.0.1:{self.names[f'client{i}']}"
             for i in ids
         ]
-        common = ["tickTime=2000", "initLimit=10", "syncLimit=5", *lines, *servers]
+        common = ["tickTime=2000", "initLimit=10", "syncLimit=5", *lines, *self.lines]
         self.servers = {
             i: Zookeeper(kind, folder / f"{kind}{i}", self.names[f"client{i}"], common, my_id=i, properties=properties)
             for i in ids

@@ -32,9 +32,11 @@ def play(script: Path, servers: ThreeZookeepers, folder: Path) -> str:
     normal = Normal(servers.names)
     head = [line for line in script.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     shown = [*head, ""] if head else []
+    members = folder / "members"
+    members.write_text("".join(f"{line}\n" for line in servers.lines))
     with Session(folder, servers.host(1)) as session:
         for command, _ in read_blocks(script, PROMPT):
             shown.append(PROMPT + command)
-            lines = [normal(line) for line in session.run(normal.fill(command))]
+            lines = [normal(line) for line in session.run(normal.fill(command).replace("<members>", str(members)))]
             shown += sorted(lines) if command == "whoami" else lines  # Java keeps ids in the order of their hashes
     return "".join(f"{line}\n" for line in shown)
