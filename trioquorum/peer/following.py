@@ -237,6 +237,7 @@ class Following:
         peer, service = self._peer, self._service
         match effect:
             case effects.Log(payloads):
+                peer.stats.learner_proposals += len(payloads)
                 for payload in payloads:
                     peer.db.append(payload_zxid(payload), payload)
             case effects.Commit(payloads) if service is None:

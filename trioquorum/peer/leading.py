@@ -311,6 +311,7 @@ class Leading:
 
     def revalidate(self, handler: LearnerHandler, session: int, timeout_ms: int) -> None:
         """A client brought a session to a learner."""
+        self.peer.stats.revalidations += 1
         valid = self.service.revalidate(session, timeout_ms, handler.owner)
         reply = encode_revalidate_reply(session, valid=valid)
         # What was proposed by now may be of the session's earlier connection: only later commits answer this one.

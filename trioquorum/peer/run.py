@@ -21,6 +21,7 @@ from trioquorum.clocks import fresh_nonce, fresh_random, wall_clock_ms
 from trioquorum.config import ServerConfig
 from trioquorum.errors import LinkClosed, PeerProtocolError, RoleEnded
 from trioquorum.events import Events, PeerStarted, PeerStopped, ReadOnlyBegan, StateChanged
+from trioquorum.metrics import Metrics
 from trioquorum.peer.electing import Elections
 from trioquorum.peer.following import Following
 from trioquorum.peer.keeping import Keeper
@@ -96,12 +97,14 @@ async def serve(
     """
     around = surroundings or Surroundings()
     stats = ServerStats()
-    answerer = answerer_of(config, stats, events, around.rng)
+    metrics = Metrics(trio.current_time)
     certificates = certificates_of(config, events)
     async with AsyncExitStack() as stack:
+        stack.callback(events.subscribe(metrics.read))
         snapshots, logs = around.disks or open_disks(config, stack)
         members = Members(config, await Membership.load(snapshots, config.quorum_config()), events)
         around.on_members(members)
+        answerer = answerer_of(config, members, (snapshots, logs), stats, metrics, events, around.rng, around.wall_ms)
         ports = await stack.enter_async_context(
             bind_client_ports(members.my_client_addresses(), around.transports, answerer, config, certificates)
         )

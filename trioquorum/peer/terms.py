@@ -7,12 +7,15 @@ import trio
 
 from trioquorum.config import ServerConfig
 from trioquorum.events import Events
+from trioquorum.metrics import Metrics
+from trioquorum.peer.members import Members
 from trioquorum.pipeline.auth import Authentication
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.server.admission import Admission
 from trioquorum.server.connection_throttle import ConnectionThrottle
-from trioquorum.server.four_letter import Answerer, settings_text
+from trioquorum.server.four_letter import Answerer
+from trioquorum.storage.disk import Disk
 from trioquorum.tls import Certificates
 
 
@@ -48,15 +51,28 @@ def certificates_of(config: ServerConfig, events: Events) -> Certificates | None
     return None if config.tls is None else Certificates(config.tls, events)
 
 
-def answerer_of(config: ServerConfig, stats: ServerStats, events: Events, rng: random.Random) -> Answerer:
+def answerer_of(
+    config: ServerConfig,
+    members: Members,
+    folders: tuple[Disk, Disk],
+    stats: ServerStats,
+    metrics: Metrics,
+    events: Events,
+    rng: random.Random,
+    wall_ms: Callable[[], int],
+) -> Answerer:
     """What a peer has one of for all its client ports."""
     throttle = ConnectionThrottle(config.throttles, rng, int(trio.current_time() * 1000))
     return Answerer(
         admission=Admission(config.limits, stats, events, throttle),
         stats=stats,
+        metrics=metrics,
         limits=config.limits,
         events=events,
-        allowed=config.four_letter_words,
-        settings=settings_text(config),
+        config=config,
+        membership=lambda: members.committed,
+        client_addresses=members.my_client_addresses,
+        folders=folders,
         clock=trio.current_time,
+        wall_ms=wall_ms,
     )

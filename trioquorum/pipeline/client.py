@@ -3,6 +3,8 @@
 from collections import deque
 from typing import Protocol
 
+from trioquorum.metrics import Summary
+from trioquorum.pipeline.stats import Traffic
 from trioquorum.wire.client import event_frame
 from trioquorum.wire.digest_md5 import DigestServer
 
@@ -26,7 +28,9 @@ class Client:
 
     __slots__ = (
         "address",
+        "at_once",
         "auth",
+        "before",
         "closing",
         "driver",
         "fence",
@@ -40,12 +44,15 @@ class Client:
         "owner",
         "password",
         "read_only",
+        "reads",
         "received",
+        "responded",
         "sasl",
         "sent",
         "session",
         "since",
         "timeout_ms",
+        "updates",
         "waiting",
     )
 
@@ -69,11 +76,29 @@ class Client:
         self.outbox_bytes = 0
         self.held = False
         self.closing = False
+        self.before: Traffic | None = None
+        self.begin_counting()
+        self.forget_last()
+
+    def begin_counting(self) -> None:
+        """Count packets and latencies from here on; ``before`` may keep what there was."""
         self.received = 0
         self.sent = 0
-        self.last_op = 0
-        self.last_xid = 0
-        self.last_zxid = 0
+        self.at_once = 0
+        self.updates = Summary()
+        self.reads = Summary()
+
+    def forget_last(self) -> None:
+        """As if the client had not asked for anything yet (``crst``)."""
+        self.last_op: int | None = None
+        self.last_xid = -1
+        self.last_zxid = -1
+        self.responded = 0.0
+
+    @property
+    def traffic(self) -> Traffic:
+        """What there was since ``begin_counting``."""
+        return Traffic(self.received, self.sent, self.at_once, self.updates, self.reads)
 
     def send(self, frame: bytes) -> None:
         """Put a frame into the outbox; the driver sends it when this wake-up's work is done."""
@@ -81,7 +106,6 @@ class Client:
             self.driver.output_ready(self)
         self.outbox.append(frame)
         self.outbox_bytes += len(frame)
-        self.sent += 1
 
     def notify(self, event_type: int, path: str, zxid: int) -> None:
         """A watch fired: its event leaves before any later reply."""

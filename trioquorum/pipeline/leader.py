@@ -119,7 +119,7 @@ class LeaderService(Service):
             send_packets(packets, self.followers.values())
         for zxid, payload, _ in batch:
             self.db.append(zxid, payload)
-        self.stats.proposed(len(batch[-1][1]))
+        self.stats.proposed([len(payload) for _, payload, _ in batch])
         self.events.emit(Proposed(first_zxid=batch[0][0], last_zxid=batch[-1][0]))
         if config is not None:
             self.on_reconfig()
@@ -168,6 +168,7 @@ class LeaderService(Service):
         if not committed:
             return
         self.now = self.terms.clock()
+        self.stats.commits += len(committed)
         self._announce_with_syncs(committed)
         for proposal in committed:
             txn = proposal.context
@@ -285,6 +286,9 @@ class LeaderService(Service):
         self.submit(WriteRequest(0, 0, Op.DELETE_CONTAINER, PathRequest(path).encode(), [], LOCAL_OWNER))
         self.flush()
 
+    def session_deadlines(self) -> dict[int, list[int]]:
+        return self.tracker.deadlines()
+
     def monitor(self) -> dict[str, object]:
         """Leader's lines of ``mntr``."""
         if self.mode == "standalone":
@@ -292,8 +296,12 @@ class LeaderService(Service):
         return {
             "learners": len(self.followers) + len(self.observers),
             "synced_followers": len(self.followers),
+            "synced_non_voting_followers": len(self.followers.keys() - self.machine.config.voters),
             "synced_observers": len(self.observers),
-            "quorum_size": len(self.machine.config.voters),
+            "pending_syncs": self.machine.pending_syncs,
+            "last_proposal_size": self.stats.proposal_bytes_last,
+            "max_proposal_size": self.stats.proposal_bytes_max,
+            "min_proposal_size": self.stats.proposal_bytes_min,
         }
 
 

@@ -138,6 +138,7 @@ class LearnerService(Service):
 
     def commit(self, payloads: list[bytes], designated: int | None = None) -> None:
         """Apply committed transactions in order; one alone with a leader ``designated`` reconfigures."""
+        self.stats.learner_commits += len(payloads)
         for payload in payloads:
             self.apply(decode_txn(payload), payload)
         if self.feed is not None:

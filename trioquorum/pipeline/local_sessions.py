@@ -39,6 +39,10 @@ class LocalSessions:
     def __len__(self) -> int:
         return len(self._tracker)
 
+    def deadlines(self) -> dict[int, list[int]]:
+        """Deadline → sessions, for ``dump``."""
+        return self._tracker.deadlines()
+
     def _now_ms(self) -> int:
         return int(self._service.terms.clock() * 1000)
 

@@ -56,8 +56,6 @@ class ReadOnlyService(Service):
             return
         xid, op = REQUEST_HEADER.unpack_from(payload)
         if op in REFUSED:
-            client.received += 1
-            client.last_op, client.last_xid = op, xid
             client.send(reply(xid, self.tree.last_zxid, Code.NOTREADONLY))
         else:
             super().request(client, payload)

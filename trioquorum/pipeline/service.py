@@ -108,6 +108,10 @@ class Service:
         """The role's own lines of ``mntr``."""
         return {}
 
+    def session_deadlines(self) -> dict[int, list[int]] | None:
+        """Which sessions expire at which millisecond of the clock; ``None`` if only the leader knows."""
+        return None
+
     def pass_on(self) -> None:
         """Send this wake-up's batch of writes on its way."""
 
@@ -157,6 +161,7 @@ class Service:
 
     def connect(self, client: Client, request: ConnectRequest, read_only: bool | None) -> None:
         """First frame of a connection (client-protocol §3.3); the answer comes when the session is settled."""
+        self.stats.sessions_asked += 1
         if request.last_zxid_seen > self.tree.last_zxid:
             client.close()  # the client is ahead of this peer: it must ask another one
             return
@@ -176,6 +181,7 @@ class Service:
             body = client.timeout_ms.to_bytes(4, "big")
             self.submit(WriteRequest(client.session, 0, Op.CREATE_SESSION, body, client.auth, client.owner))
             return
+        self.stats.sessions_brought += 1
         self.supersede(request.session)
         client.session = request.session
         if request.password == session_password(request.session):
@@ -241,8 +247,6 @@ class Service:
             client.close()
             return
         xid, op = REQUEST_HEADER.unpack_from(payload)
-        client.received += 1
-        client.last_op, client.last_xid = op, xid
         waiting = client.waiting
         if op in WRITES:
             self._wait(client, op, xid, payload)
@@ -252,6 +256,7 @@ class Service:
         elif (op == Op.SYNC and self.submit_sync(client, xid, payload)) or waiting:
             self._wait(client, op, xid, payload)
         else:
+            client.at_once += 1
             self._answer(client, op, xid, payload)
 
     def submit_for_gone(self, client: Client, xid: int, op: int, payload: bytes) -> None:
@@ -280,10 +285,10 @@ class Service:
             client.hold()
 
     def answered(self, client: Client) -> None:
-        """The oldest request that waited has its answer."""
+        """The oldest request that waited, no write, has its answer."""
         _, xid, _, since = client.waiting.popleft()
         self.inflight -= xid > 0
-        self.stats.answered((self.now - since) * 1000)
+        client.reads.add((self.now - since) * 1000)
 
     def _answer(self, client: Client, op: int, xid: int, payload: bytes) -> None:
         """Answer a request that needs only this peer's tree."""
@@ -357,8 +362,7 @@ class Service:
             if xid == header.cxid and op in WRITES:
                 client.waiting.popleft()
                 self.inflight -= xid > 0
-                self.stats.answered((self.now - since) * 1000)
-                client.last_zxid = header.zxid
+                client.updates.add((self.now - since) * 1000)
                 if type(txn.record) is ErrorTxn and txn.record.err == Code.SESSIONMOVED:
                     client.close()
                 elif not client.closing:

@@ -13,7 +13,7 @@ from trioquorum.events import ClientFrameRefused, ClientRefused
 from trioquorum.pipeline.client import Client, Driver
 from trioquorum.pipeline.service import Service
 from trioquorum.server.four_letter import WORDS, Answerer
-from trioquorum.wire.client import decode_connect
+from trioquorum.wire.client import REQUEST_HEADER, decode_connect
 from trioquorum.wire.framing import FrameSplitter
 
 TURN_S: Final = 0.005  # a request may cost a walk over the whole tree, and thousands arrive at once
@@ -76,6 +76,7 @@ class Connection(Client):
         """Bytes from the client: every complete request goes to the service; a bad frame closes the connection."""
         if self.closing:
             return
+        self._answerer.stats.bytes_received += len(data)
         if self._service is not None:
             self._service.heard(self)
         if not self._word_over and self._four_letter(self._frames.pending + data):
@@ -114,8 +115,7 @@ class Connection(Client):
     def lost(self) -> None:
         """The connection is gone; the driver calls this exactly once."""
         self.closing = True
-        self._answerer.stats.received += self.received
-        self._answerer.stats.sent += self.sent
+        self._answerer.stats.gone.add(self.traffic)
         if self._service is not None:
             self._service.closed(self)
 
@@ -123,19 +123,37 @@ class Connection(Client):
         if self._kept:
             self._kept += frames
             return
+        taken = self._hand_on(frames)
+        self._count(frames, taken)
+        if not self.closing:
+            self._kept = frames[taken:]
+
+    def _count(self, frames: list[bytes], taken: int) -> None:
+        """Once per batch: how many packets, and the last request; special xids are not a client's own (§4)."""
+        self.received += taken
+        for index in range(taken - 1, -1, -1):
+            if len(frames[index]) < REQUEST_HEADER.size or (self.received == taken and index == 0):
+                continue  # nothing, or the ConnectRequest
+            xid, op = REQUEST_HEADER.unpack_from(frames[index])
+            if index == taken - 1:
+                self.last_op = op
+            if xid >= 0:
+                self.last_xid = xid
+                return
+
+    def _hand_on(self, frames: list[bytes]) -> int:
+        """Give the frames to the service while it takes them and the turn lasts; how many that were."""
         clock = self._answerer.clock
         turn_ends = clock() + TURN_S if len(frames) >= CLOCK_EVERY else math.inf
         for index, payload in enumerate(frames):
-            if self.closing:
-                return
             over = index % CLOCK_EVERY == CLOCK_EVERY - 1 and clock() > turn_ends
-            if over or self.held or self.behind:
-                self._kept += frames[index:]
-                return
+            if over or self.held or self.behind or self.closing:
+                return index
             if self._new:
                 self._connect(payload)
             elif self._service is not None:
                 self._service.take(self, payload)
+        return len(frames)
 
     def _connect(self, payload: bytes) -> None:
         if self._service is None:
@@ -162,7 +180,8 @@ class Connection(Client):
         self._word_over = True
         word = start[:4]
         if word in WORDS:
-            self.send(self._answerer.answer(word.decode(), self._service))
+            self.received += 1
+            self.send(self._answerer.answer(word.decode(), self._service, start[4:]))
             self.close()
             return True
         if word == _TELNET_CLOSE:

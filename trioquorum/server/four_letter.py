@@ -1,192 +1,109 @@
 """ZooKeeper's four-letter words: plain-text questions on the client port (config §5)."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from trioquorum import __version__
 from trioquorum.config import ServerConfig
 from trioquorum.events import Events
 from trioquorum.limits import Limits
+from trioquorum.metrics import Metrics
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
+from trioquorum.server import words_clients, words_server
 from trioquorum.server.admission import Admission
+from trioquorum.settings import FOUR_LETTER_WORDS
+from trioquorum.storage.disk import Disk
+from trioquorum.transport import Address
+from trioquorum.zab.quorum import QuorumConfig
 
-NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
-NOT_ALLOWED = "{} is not executed because it is not in the whitelist.\n"
+NOT_SERVING: Final = "This ZooKeeper instance is not currently serving requests\n"
+NOT_ALLOWED: Final = "{} is not executed because it is not in the whitelist.\n"
+_MASK_BYTES: Final = 8
+_TRACE_MASK: Final = 306
 
-
-def settings_text(config: ServerConfig) -> str:
-    """What ``conf`` answers: ZooKeeper's keys, a line each."""
-    ports = {address.scheme == "tls": address.port for address in reversed(config.client_addresses)}
-    values: dict[str, object] = {
-        "clientPort": ports.get(False, -1),
-        "secureClientPort": ports.get(True, -1),
-        "dataDir": config.data_dir / "version-2",
-        "dataLogDir": config.data_log_dir / "version-2",
-        "tickTime": config.tick_time_ms,
-        "maxClientCnxns": config.limits.connections_per_ip_max,
-        "minSessionTimeout": config.min_session_timeout_ms,
-        "maxSessionTimeout": config.max_session_timeout_ms,
-        "clientPortListenBacklog": config.client_listen_backlog,
-        "serverId": config.my_id,
-    }
-    me = config.me
-    if me is None:
-        return "".join(f"{name}={value}\n" for name, value in values.items())
-    values |= {
-        "initLimit": config.init_limit_ticks,
-        "syncLimit": config.sync_limit_ticks,
-        "electionAlg": 3,
-        "electionPort": me.election.port,
-        "quorumPort": me.quorum.port,
-        "peerType": int(me.role == "observer"),
-        "membership: ": "",
-    }
-    lines = "".join(f"{name}={value}\n" for name, value in values.items())
-    return lines.replace("membership: =", "membership: ") + config.quorum_config().text() + "\n"
+WORDS: Final = frozenset(word.encode() for word in FOUR_LETTER_WORDS)
+"""The words this server knows; anything else on a new connection is the length of a ConnectRequest."""
 
 
 class Answerer(msgspec.Struct, kw_only=True):
-    """What the words read. ``settings`` is ``conf``'s text; ``connections`` are the tables of the open ports.
+    """What the words read, and what ports and connections have one of: ``admission``, counters, limits.
 
-    Ports and connections find here what a peer has one of for all its ports: ``admission``, counters, limits.
+    ``membership`` and ``client_addresses`` tell what is in force now, ``folders`` are those of snapshots and of logs,
+    ``connections`` the tables of the open ports. ``clock`` gives seconds, ``wall_ms`` the time of day.
     """
 
     admission: Admission
     stats: ServerStats
+    metrics: Metrics
     limits: Limits
     events: Events
-    allowed: frozenset[str]
-    settings: str
+    config: ServerConfig
+    membership: Callable[[], QuorumConfig]
+    client_addresses: Callable[[], Sequence[Address]]
+    folders: tuple[Disk, Disk]
     clock: Callable[[], float]
+    wall_ms: Callable[[], int]
+    trace_mask: int = _TRACE_MASK
     connections: list[Mapping[Any, Client]] = []
 
-    def answer(self, word: str, service: Service | None) -> bytes:
-        """The reply to ``word``, given the service of the present role (none while looking)."""
-        if word not in self.allowed:
+    def answer(self, word: str, service: Service | None, mask: bytes = b"") -> bytes:
+        """The reply to ``word``, given the service of the present role (none while looking).
+
+        ``mask`` is what came behind the word, which stmk takes.
+        """
+        if word not in self.config.four_letter_words:
             return NOT_ALLOWED.format(word).encode()
-        if word == "ruok":
-            return b"imok"
         if word == "isro":
             return b"null" if service is None else b"ro" if service.read_only else b"rw"
+        if word == "stmk":
+            if len(mask) < _MASK_BYTES:
+                return b""
+            self.trace_mask = int.from_bytes(mask[:_MASK_BYTES], "big", signed=True)
+        if word in _ALWAYS:
+            return _ALWAYS[word](self).encode()
         if service is None:
             return NOT_SERVING.encode()
-        return _ANSWERS[word](self, service).encode()
+        return _SERVING[word](self, service).encode()
 
     def clients(self) -> Iterable[Client]:
         """Every open connection."""
         return [client for table in self.connections for client in table.values()]
 
 
-def _srvr(answerer: Answerer, service: Service) -> str:
-    return _version(service) + _server(answerer, service)
+def _imok(answerer: Answerer) -> str:
+    del answerer
+    return "imok"
 
 
-def _stat(answerer: Answerer, service: Service) -> str:
-    clients = "".join(
-        f" /{c.address}[{1 if c.session else 0}](queued={len(c.waiting)},recved={c.received},sent={c.sent})\n"
-        for c in answerer.clients()
-    )
-    return f"{_version(service)}Clients:\n{clients}\n{_server(answerer, service)}"
+def _trace_mask(answerer: Answerer) -> str:
+    """Kept for whoever sets it: what this server logs is up to ``--log-level``."""
+    return str(answerer.trace_mask)
 
 
-def _version(service: Service) -> str:
-    version = f"Zookeeper version: 3.9.0-trioquorum-{__version__}, built on Trio\n"
-    return version + "READ-ONLY mode; serving only read-only clients\n" if service.read_only else version
-
-
-def _server(answerer: Answerer, service: Service) -> str:
-    stats = answerer.stats
-    lines = [
-        f"Latency min/avg/max: {stats.latency_ms_min:.0f}/{stats.latency_ms_avg:.4f}/{stats.latency_ms_max:.0f}",
-        f"Received: {sum(c.received for c in answerer.clients()) + stats.received}",
-        f"Sent: {sum(c.sent for c in answerer.clients()) + stats.sent}",
-        f"Connections: {len(list(answerer.clients()))}",
-        f"Outstanding: {service.inflight}",
-        f"Zxid: {service.tree.last_zxid:#x}",
-        f"Mode: {service.mode}",
-        f"Node count: {len(service.tree.nodes)}",
-    ]
-    if service.mode == "leader":
-        sizes = (stats.proposal_bytes_last, stats.proposal_bytes_min, stats.proposal_bytes_max)
-        lines.append("Proposal sizes last/min/max: {}/{}/{}".format(*sizes))
-    return "\n".join(lines) + "\n"
-
-
-def _mntr(answerer: Answerer, service: Service) -> str:
-    stats, tree = answerer.stats, service.tree
-    values: dict[str, object] = {
-        "version": f"3.9.0-trioquorum-{__version__}",
-        "server_state": service.mode,
-        "peer_state": _PEER_STATES[service.mode],
-        "avg_latency": f"{stats.latency_ms_avg:.4f}",
-        "max_latency": f"{stats.latency_ms_max:.0f}",
-        "min_latency": f"{stats.latency_ms_min:.0f}",
-        "packets_received": sum(c.received for c in answerer.clients()) + stats.received,
-        "packets_sent": sum(c.sent for c in answerer.clients()) + stats.sent,
-        "num_alive_connections": len(list(answerer.clients())),
-        "outstanding_requests": service.inflight,
-        "znode_count": len(tree.nodes),
-        "watch_count": tree.watches.data.watches() + tree.watches.child.watches(),
-        "ephemerals_count": sum(len(paths) for paths in tree.ephemerals.values()),
-        "global_sessions": len(tree.sessions),
-        "local_sessions": 0 if service.local is None else len(service.local),
-        "connection_rejected": stats.connections_refused,
-        "large_requests_rejected": stats.large_requests_rejected,
-        "stale_requests": stats.stale_requests,
-        "stale_requests_dropped": stats.stale_requests_dropped,
-        "throttled_ops": stats.throttled_ops,
-        "request_throttle_wait_count": stats.throttle_waits,
-        "frames_refused": stats.frames_refused,
-        "connection_token_deficit": answerer.admission.throttle.deficit,
-        "connection_drop_probability": answerer.admission.throttle.drop,
-        "last_zxid": f"{tree.last_zxid:#x}",
-    }
-    values |= service.monitor()
-    return "".join(f"zk_{name}\t{value}\n" for name, value in values.items())
-
-
-_PEER_STATES = {
-    "standalone": "standalone",
-    "leader": "leading - broadcast",
-    "follower": "following - broadcast",
-    "observer": "observing - broadcast",
-    "read-only": "looking - election",
+_ALWAYS: Final[Mapping[str, Callable[[Answerer], str]]] = {
+    "ruok": _imok,
+    "gtmk": _trace_mask,
+    "stmk": _trace_mask,
+    "envi": words_server.environment,
 }
+"""Words that are answered whether the peer serves or not."""
 
-
-def _cons(answerer: Answerer, service: Service) -> str:
-    del service
-    return "".join(_connection(client, answerer.clock()) for client in answerer.clients()) + "\n"
-
-
-def _connection(client: Client, now: float) -> str:
-    start = f" /{client.address}[{1 if client.session else 0}]"
-    counts = f"queued={len(client.waiting)},recved={client.received},sent={client.sent}"
-    if not client.session:
-        return f"{start}({counts})\n"
-    return (
-        f"{start}({counts},sid={client.session & (1 << 64) - 1:#x},lop={client.last_op},"
-        f"age_ms={int((now - client.since) * 1000)},to={client.timeout_ms},"
-        f"lcxid={client.last_xid:#x},lzxid={client.last_zxid:#x})\n"
-    )
-
-
-def _conf(answerer: Answerer, service: Service) -> str:
-    del service
-    return answerer.settings
-
-
-_ANSWERS: dict[str, Callable[[Answerer, Service], str]] = {
-    "srvr": _srvr,
-    "stat": _stat,
-    "mntr": _mntr,
-    "cons": _cons,
-    "conf": _conf,
+_SERVING: Final[Mapping[str, Callable[[Answerer, Service], str]]] = {
+    "conf": words_server.configuration,
+    "cons": words_clients.connections,
+    "crst": words_clients.reset_connections,
+    "dirs": words_server.directories,
+    "dump": words_clients.dump,
+    "hash": words_server.digests,
+    "mntr": words_server.monitor,
+    "srst": words_clients.reset_server,
+    "srvr": words_server.server,
+    "stat": words_server.statistics,
+    "wchc": words_clients.watches_by_session,
+    "wchp": words_clients.watches_by_path,
+    "wchs": words_clients.watch_summary,
 }
-
-WORDS = frozenset(word.encode() for word in ("ruok", "isro", *_ANSWERS))
-"""The words this server knows; anything else on a new connection is the length of a ConnectRequest."""
+"""Words that need a service."""

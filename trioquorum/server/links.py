@@ -95,6 +95,7 @@ class LinkClients:
                 data = await self._receive(link)
             if client.patience.cancelled_caught:
                 client.give_up()
+                self._answerer.stats.sessionless_dropped += client.new
                 return
             if data is None:
                 return
@@ -120,7 +121,10 @@ class LinkClients:
             await client.writable.wait()
             client.writable = trio.Event()
             data = b"".join(client.outbox)
+            client.sent += len(client.outbox)
             client.outbox.clear()
+            if self._service is not None:
+                client.responded, client.last_zxid = self._service.now, self._service.tree.last_zxid
             try:
                 for at in range(0, len(data), CHUNK_BYTES):
                     await link.send(data[at : at + CHUNK_BYTES])

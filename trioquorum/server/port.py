@@ -129,6 +129,7 @@ class Port:
                 if client.stalled or client.held:
                     self._set_interest(client)
             else:
+                self._answerer.stats.connections_dropped += 1
                 self._drop(client)
 
     def _accept(self) -> None:
@@ -195,7 +196,10 @@ class Port:
         if client.sock.fileno() < 0:
             return
         data = b"".join(client.outbox)
+        client.sent += len(client.outbox)
         client.outbox.clear()
+        if self._service is not None:
+            client.responded, client.last_zxid = self._service.now, self._service.tree.last_zxid
         sent = 0 if client.unsent else self._to_kernel(client, data)
         if sent < len(data):
             client.unsent.append(memoryview(data)[sent:] if sent else data)
@@ -280,6 +284,7 @@ class Port:
             for client in [it for it in self._strangers if not it.new or it.patience_ends() <= now]:
                 del self._strangers[client]
                 if client.new:
+                    self._answerer.stats.sessionless_dropped += 1
                     self._drop(client)
             if now - looked > 2 * SWEEP_S:
                 awake_since = now  # the process stood still: what clients sent meanwhile waits in their sockets

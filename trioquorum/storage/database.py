@@ -25,6 +25,8 @@ from trioquorum.wire.txn import Txn, decode_txn
 
 REPLAY_TXNS_PER_CHECKPOINT: Final = 128
 RECEIVE_BYTES: Final = 32 << 10
+DIGEST_EVERY: Final = 128
+DIGESTS_MAX: Final = 1024
 
 _START_AFRESH: Final = "start this peer with --resync, which takes everything from the others"
 
@@ -58,7 +60,8 @@ class Database:
     """``tree`` is what is applied, ``log`` the only writer of the log, ``committed_log`` the newest applied payloads.
 
     The driver appends, and applies in the same order what was committed; ``fast_forward`` closes the difference when
-    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other.
+    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other. ``digests`` are the tree's at
+    every 128th zxid, the newest of them, as (zxid, digest).
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Database:
         self.log = log
         self.committed_log = CommittedLog(limits.committed_log_txns_max)
         self.digest_mismatches = 0
+        self.digests: deque[tuple[int, int]] = deque(maxlen=DIGESTS_MAX)
         self._disk = disk
         self._new_tree = new_tree
         self._txn_log = txn_log
@@ -148,6 +152,7 @@ class Database:
         self._digest = loaded.digest if loaded.digest and loaded.digest.zxid >= loaded.zxid else None
         self._exact = loaded.zxid == 0
         self.committed_log.clear()
+        self.digests.clear()
         self._unapplied.clear()
         self._check_digest()
         missed = set(loaded.skipped)
@@ -217,6 +222,8 @@ class Database:
         invariant(zxid > self.tree.last_zxid, "transactions are applied once", zxid=zxid, last=self.tree.last_zxid)
         applied = self.tree.apply(txn)
         self.committed_log.add(zxid, payload)
+        if zxid % DIGEST_EVERY == 0 and self._exact and self.tree.keeps_digest:
+            self.digests.append((zxid, self.tree.digest))
         if self._digest is not None:
             self._check_digest()
         elif txn.digest is not None and self._exact and txn.digest.version == VERSION:
@@ -320,6 +327,7 @@ class Database:
             self.tree = tree
             self._digest = None
             self._exact = False
+            self.digests.clear()
             self.committed_log.clear()
             self._unapplied.clear()
             self._needs_snapshot = False

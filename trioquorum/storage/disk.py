@@ -1,6 +1,6 @@
 """The files of one data directory, and the only place that knows threads.
 
-``Disk`` is what the rest of ``storage/`` writes to: ``RealDisk`` here, ``MemoryDisk`` for tests and simulations.
+``files.Disk`` is what the rest of ``storage/`` writes to: ``RealDisk`` here, ``MemoryDisk`` for tests and simulations.
 """
 
 import errno
@@ -9,13 +9,14 @@ import os
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import trio
 
 from trioquorum.errors import DiskFailed, StorageError
+from trioquorum.storage.files import AppendFile as AppendFile, AtomicFile as AtomicFile, Disk as Disk
 
 LOCK_FILE: Final = "trioquorum.lock"
 TEMPORARY: Final = "tmp."
@@ -28,72 +29,6 @@ CLEANUP_LIMIT_S: Final = 10
 _NO_PREALLOCATION: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS))
 
 _T = TypeVar("_T")
-
-
-class AppendFile(Protocol):
-    """A file that only grows. One task at a time."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that were appended and are durable."""
-
-    async def append(self, data: bytes) -> None:
-        """Write and flush: durable when it returns. A cancelled caller waits until the flush is over.
-
-        Raises:
-            DiskFailed: write or flush failed; the file takes no more.
-        """
-
-    async def aclose(self) -> None:
-        """Let go of the file. Idempotent."""
-
-
-class AtomicFile(Protocol):
-    """A file under construction."""
-
-    async def write(self, chunk: bytes) -> None:
-        """Add to it."""
-
-
-class Disk(Protocol):
-    """One folder of plain files. Changes are durable when their call returns.
-
-    Every method raises ``StorageError`` for a file that cannot be read or is not there, and ``DiskFailed`` when a
-    write or flush fails: then the peer stops, because what is on disk is no longer known.
-    """
-
-    async def list(self) -> list[str]:
-        """Every file, sorted by name."""
-
-    async def size(self, name: str) -> int:
-        """Length in bytes, preallocated space included."""
-
-    async def read(self, name: str) -> bytes:
-        """All of a small file."""
-
-    async def read_at(self, name: str, at: int, size: int) -> bytes:
-        """``size`` bytes from offset ``at``, fewer only at the end of the file."""
-
-    async def write_atomic(self, name: str, data: bytes) -> None:
-        """Put a whole small file in place, or leave the old one; ``<name>.tmp`` exists meanwhile."""
-
-    def stream_atomic(self, name: str) -> AbstractAsyncContextManager[AtomicFile]:
-        """Write a large file in chunks; it gets its name when the block ends without an error, else it is gone."""
-
-    async def create(self, name: str) -> AppendFile:
-        """A new, empty file."""
-
-    async def open_append(self, name: str, at: int) -> AppendFile:
-        """Continue a file behind its first ``at`` bytes; what lies there is cut off first."""
-
-    async def truncate(self, name: str, size: int) -> None:
-        """Cut a file to ``size`` bytes."""
-
-    async def remove(self, name: str) -> None:
-        """Delete a file; one that is not there is fine."""
-
-    async def free_bytes(self) -> int:
-        """Space left for us."""
 
 
 class RealDisk:
@@ -175,6 +110,15 @@ class RealDisk:
             _sync_dir(self.path)
 
         await self._writing(name, remove)
+
+    def used_bytes(self) -> int:
+        total = 0
+        for entry in os.scandir(self.path):
+            try:
+                total += entry.stat().st_size
+            except FileNotFoundError:
+                continue  # a file may be removed meanwhile
+        return total
 
     async def free_bytes(self) -> int:
         def free() -> int:

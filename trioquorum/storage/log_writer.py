@@ -14,6 +14,7 @@ from trioquorum.errors import DiskFailed
 from trioquorum.events import Events, SlowFlush
 from trioquorum.invariants import invariant
 from trioquorum.limits import Limits
+from trioquorum.metrics import Summary
 from trioquorum.storage.txn_log import TxnLog
 
 CLOSE_LIMIT_S: Final = 10
@@ -28,7 +29,8 @@ class LogWriter:
 
     ``on_flushed`` is called with the zxid up to which all is durable; the present role sets it. ``last_appended`` is
     the zxid of the last transaction that was queued, ``last_flushed`` of the last durable one. ``appended`` and
-    ``appended_bytes`` count what was queued since the start.
+    ``appended_bytes`` count what was queued since the start. ``flushes`` are the milliseconds that batches took to
+    become durable, ``batches`` the numbers of transactions in them.
     """
 
     def __init__(self, log: TxnLog, limits: Limits, events: Events, slow_flush_ms: int) -> None:
@@ -38,6 +40,7 @@ class LogWriter:
         self.last_flushed = log.last_zxid
         self.appended = 0
         self.appended_bytes = 0
+        self.begin_counting()
         self._log = log
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -50,6 +53,11 @@ class LogWriter:
         self._idle = trio.lowlevel.ParkingLot()
         self._waiting = trio.lowlevel.ParkingLot()
         self._file_lock = trio.Lock()
+
+    def begin_counting(self) -> None:
+        """Count flushes and batches anew."""
+        self.flushes = Summary()
+        self.batches = Summary()
 
     def append(self, zxid: int, payload: bytes) -> None:
         """Queue one transaction; never waits. See ``wait_room``."""
@@ -128,6 +136,8 @@ class LogWriter:
         self._queued_bytes -= size
         self.last_flushed = self._log.last_zxid
         duration_ms = (trio.current_time() - began) * 1000
+        self.flushes.add(duration_ms)
+        self.batches.add(len(batch))
         if duration_ms > self._slow_flush_ms > 0:
             self._events.emit(SlowFlush(duration_ms=int(duration_ms), size_bytes=size))
 

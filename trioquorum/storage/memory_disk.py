@@ -130,6 +130,9 @@ class MemoryDisk:
     async def remove(self, name: str) -> None:
         await self.change(name, 0, lambda files: _drop(files, name))
 
+    def used_bytes(self) -> int:
+        return sum(map(len, self.files.values()))
+
     async def free_bytes(self) -> int:
         await trio.lowlevel.checkpoint()
         return FREE_BYTES - sum(map(len, self.files.values()))

@@ -97,12 +97,14 @@ class DataTree:
 
     Parents stand in front of their children in ``nodes``. ``last_zxid`` is the last transaction that is applied as a
     whole. ``digest`` follows every change while ``keeps_digest`` is set, and is 0 otherwise. ``owners`` reads what
-    ephemeralOwner says, ``quotas`` are the paths that have one. The four ``/zookeeper`` nodes are always there.
+    ephemeralOwner says, ``quotas`` are the paths that have one. ``data_bytes`` is what all paths and data come to. The
+    four ``/zookeeper`` nodes are always there.
     """
 
     __slots__ = (
         "acls",
         "containers",
+        "data_bytes",
         "digest",
         "ephemerals",
         "keeps_digest",
@@ -134,6 +136,7 @@ class DataTree:
         self.sessions: dict[int, int] = {}
         self.last_zxid = 0
         self.digest = 0
+        self.data_bytes = 0
 
     def apply(self, txn: Txn) -> Applied:
         """Apply one committed transaction: change the tree, fire watches, then advance ``last_zxid``."""
@@ -168,6 +171,7 @@ class DataTree:
             else:
                 parent.children[name] = None
         self.nodes[path] = Node(data, acl, stat, None, cversion, owner)
+        self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
 
@@ -223,6 +227,7 @@ class DataTree:
         length = len(data) if data else 0
         stat = STAT.pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown_owner, length, 0, zxid)
         self.nodes[path] = node = Node(data, acl_id, stat, None, 0, owner)
+        self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
         name = path[path.rfind("/") + 1 :]
@@ -274,8 +279,10 @@ class DataTree:
             return Code.NONODE
         stat = node.stat
         length = len(data) if data else 0
+        grown = length - len(node.data or b"")
+        self.data_bytes += grown
         if self.quotas:
-            quotas.resized(self, path, length - len(node.data or b""))
+            quotas.resized(self, path, grown)
         node.data = data
         node.stat = (
             stat[:8]
@@ -348,6 +355,7 @@ class DataTree:
 
     def _drop(self, path: str, node: Node) -> None:
         del self.nodes[path]
+        self.data_bytes -= len(path) + len(node.data or b"")
         if node.owner:
             self._disown(path, node.owner)
         self.digest = (self.digest - node.digest) & WRAP

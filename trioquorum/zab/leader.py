@@ -284,6 +284,11 @@ class Leader:
         self._syncs.append((self.last_proposed, sid))
         return False
 
+    @property
+    def pending_syncs(self) -> int:
+        """How many syncs wait for a commit."""
+        return len(self._syncs)
+
     def released_syncs(self) -> list[tuple[int, int]]:
         """(zxid, learner) of each waiting sync that is complete, oldest first. Ask after ``ack``.
 
