@@ -6,11 +6,14 @@ import msgspec
 import trio
 
 from trioquorum.config import PeerSpec
+from trioquorum.errors import ConfigError
 from trioquorum.transport import Address
 from trioquorum.zab.quorum import QuorumConfig
+from trioquorum.zab.reconfig import parse_config
 
 ASK_TIMEOUT_S = 2.0
 ANSWER_BYTES_MAX = 1 << 20
+_WORDS = ("srvr", "mntr", "conf")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +27,7 @@ class PeerStatus(msgspec.Struct, kw_only=True):
     """What one peer said. ``role`` is what it calls itself, ``not serving``, ``unreachable`` or ``unknown``.
 
     ``lag`` counts the transactions the peer is behind the leader, at least, when it is still in an older epoch.
+    ``member`` is what the configuration in force makes it: ``participant``, ``observer``, ``no``, or unknown.
     """
 
     id: int | None
@@ -33,6 +37,7 @@ class PeerStatus(msgspec.Struct, kw_only=True):
     zxid: str | None = None
     lag: int | None = None
     sessions: int | None = None
+    member: str | None = None
     problem: str | None = None
 
 
@@ -46,23 +51,44 @@ class EnsembleStatus(msgspec.Struct, kw_only=True):
 def targets_of(peers: Iterable[PeerSpec]) -> list[Target]:
     """Whom to ask about the ensemble of a ``peers.toml``; a wildcard client address is reached at the quorum host."""
 
-    def reachable(spec: PeerSpec) -> Address | None:
-        if spec.client is None or spec.client.scheme != "tcp":
-            return None
-        if spec.client.host in ("0.0.0.0", "::"):
-            return msgspec.structs.replace(spec.client, host=spec.quorum.host)
-        return spec.client
+    return [
+        Target(client=None if spec.client is None else _reachable(spec.client, spec.quorum), id=spec.id)
+        for spec in peers
+    ]
 
-    return [Target(client=reachable(spec), id=spec.id) for spec in peers]
+
+def _reachable(client: Address, quorum: Address) -> Address | None:
+    if client.scheme != "tcp":
+        return None
+    if client.host in ("0.0.0.0", "::"):
+        return msgspec.structs.replace(client, host=quorum.host)
+    return client
 
 
 async def look(
     targets: Sequence[Target], ensemble: QuorumConfig | None = None, timeout_s: float = ASK_TIMEOUT_S
 ) -> EnsembleStatus:
-    """Ask everybody at once; ends after ``timeout_s`` at the latest.
+    """Ask everybody at once, then those that only the ensemble's own configuration names; each within ``timeout_s``.
 
-    ``ensemble`` says what a quorum is; without it, a majority of those asked that are not observers.
+    That configuration says what a quorum is, if all its members could be asked; else ``ensemble`` does, and without
+    it a majority of those asked that are not observers.
     """
+    peers, told = await _ask_all(targets, timeout_s)
+    live = max(told, key=lambda config: config.version, default=None)
+    if live is not None:
+        known = {peer.id for peer in peers}
+        more, _ = await _ask_all([it for it in _members(live) if it.id not in known], timeout_s)
+        peers += more
+        for peer in peers:
+            peer.member = _membership_of(peer, live)
+        if live.members.keys() <= {peer.id for peer in peers}:
+            ensemble = live
+    _judge(peers)
+    return EnsembleStatus(quorum=_has_quorum(peers, ensemble), peers=peers)
+
+
+async def _ask_all(targets: Sequence[Target], timeout_s: float) -> tuple[list[PeerStatus], list[QuorumConfig]]:
+    """What each of them says of itself, and the configurations of those that serve in an ensemble."""
     answers: dict[tuple[int, str], str | None] = {}
 
     async def keep(index: int, address: Address, word: str) -> None:
@@ -71,14 +97,47 @@ async def look(
     async with trio.open_nursery() as nursery:
         for index, target in enumerate(targets):
             if target.client is not None:
-                nursery.start_soon(keep, index, target.client, "srvr")
-                nursery.start_soon(keep, index, target.client, "mntr")
-    peers = [
-        _status(target, answers.get((index, "srvr")), answers.get((index, "mntr")))
-        for index, target in enumerate(targets)
-    ]
-    _judge(peers)
-    return EnsembleStatus(quorum=_has_quorum(peers, ensemble), peers=peers)
+                for word in _WORDS:
+                    nursery.start_soon(keep, index, target.client, word)
+    peers, told = [], []
+    for index, target in enumerate(targets):
+        srvr, mntr, conf = (answers.get((index, word)) for word in _WORDS)
+        peers.append(_status(target, srvr, mntr))
+        my_id, config = _configuration(conf or "")
+        if peers[-1].id is None:
+            peers[-1].id = my_id
+        if config is not None:
+            told.append(config)
+    return peers, told
+
+
+def _configuration(conf: str) -> tuple[int | None, QuorumConfig | None]:
+    """What ``conf`` says a peer's number is, and its ensemble, unless it is a standalone server or does not tell."""
+    settings, membership, text = conf.partition("membership: ")
+    if not membership:
+        return None, None
+    said = dict(line.split("=", 1) for line in settings.splitlines() if "=" in line)
+    try:
+        return int(said.get("serverId", "")), parse_config(text)
+    except (ValueError, ConfigError):
+        return None, None
+
+
+def _members(config: QuorumConfig) -> list[Target]:
+    """Members whose client address the configuration tells."""
+    found = []
+    for sid, member in sorted(config.members.items()):
+        if member.client is not None:
+            client = _reachable(Address.parse(member.client), Address.parse(member.quorum))
+            found.append(Target(client=client, id=sid))
+    return found
+
+
+def _membership_of(peer: PeerStatus, config: QuorumConfig) -> str | None:
+    if peer.id is None:
+        return None
+    member = config.members.get(peer.id)
+    return "no" if member is None else member.role
 
 
 async def ask(address: Address, word: str, timeout_s: float = ASK_TIMEOUT_S) -> str | None:

@@ -56,6 +56,8 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
             (limits if ours in Limits.__struct_fields__ else settings)[ours] = house_value(entry, ours)
         elif key not in _STRUCTURE and not is_server_key(key) and not is_security(key, entry):
             warnings.append(_without_effect(key, entry))
+    if "four_letter_words" in settings:
+        settings["four_letter_words"] |= _always_asked(found)
     data_dir = _data_dir(found, path)
     peers = peers_of(found, path)
     own = [_own_client(found, *keys) for keys in _CLIENT_KEYS]
@@ -94,6 +96,12 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
     )
     cfg.check(config, str(path))
     return config, warnings
+
+
+def _always_asked(found: Mapping[str, Entry]) -> frozenset[str]:
+    """Words that no whitelist can leave out: ZooKeeper's own scripts and read-only clients need them."""
+    read_only = "readonlymode.enabled" in found and truth(found["readonlymode.enabled"])
+    return frozenset(("srvr", "isro") if read_only else ("srvr",))
 
 
 def _without_effect(key: str, entry: Entry) -> str:

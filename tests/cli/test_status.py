@@ -52,7 +52,7 @@ async def peers(*answers: Answers | None) -> AsyncIterator[list[Address]]:
             word = b""
             while len(word) < 4:
                 word += await stream.receive_some(4 - len(word))
-            await stream.send_all(said[word.decode()].encode())
+            await stream.send_all(said.get(word.decode(), NOT_ALLOWED % word.decode()).encode())
 
     async with trio.open_nursery() as nursery:
         addresses: list[Address] = []
@@ -117,6 +117,30 @@ async def test_two_leaders_are_noticed() -> None:
         serving("leader", 0x100000009), serving("leader", 0x200000001), serving("follower", 0x200000001)
     )
     assert [p.problem for p in found.peers] == ["is a leader beside the leader of epoch 2", None, None]
+
+
+def conf(sid: int, config: str) -> dict[str, str]:
+    return {"conf": f"clientPort=1\nserverId={sid}\nmembership: \n{config}"}
+
+
+async def test_the_ensemble_says_who_its_members_are() -> None:
+    """One peer is asked; it names another, of which the file of members says nothing, and leaves out a third."""
+    leader: dict[str, str] = {}
+    joined, gone = dict(serving("follower", 0x100000007)), dict(serving("follower", 0x100000002))
+    async with peers(leader, joined, gone) as addresses:
+        lines = [
+            f"server.{sid}=127.0.0.1:1:{sid}:{role};127.0.0.1:{address.port}"
+            for sid, role, address in zip((1, 4), ("participant", "observer"), addresses, strict=False)
+        ]
+        leader |= dict(serving("leader", 0x100000007)) | conf(1, "\n".join([*lines, "version=100000005"]))
+        gone |= conf(3, f"{lines[0]}\nserver.3=127.0.0.1:1:3:participant\nversion=0")
+        found = await look([Target(client=addresses[2], id=3), Target(client=addresses[0])])
+    assert [(p.id, p.role, p.member) for p in found.peers] == [
+        (3, "follower", "no"),
+        (1, "leader", "participant"),
+        (4, "follower", "observer"),
+    ]
+    assert found.quorum
 
 
 async def test_one_server_alone() -> None:
@@ -228,7 +252,7 @@ def test_the_command_prints_a_table(found: list[Target]) -> None:
         "tcp://[::2]:2181",
     ]
     lines = result.output.splitlines()
-    assert lines[0].split() == ["id", "address", "role", "epoch", "zxid", "lag", "sessions", "problem"]
+    assert lines[0].split() == ["id", "address", "role", "member", "epoch", "zxid", "lag", "sessions", "problem"]
     assert lines[1].split() == ["a:1", "leader", "1", "0x100000001", "0", "2"]
     assert "unreachable" in lines[4]
     assert lines[4].rstrip().endswith("nobody answers")

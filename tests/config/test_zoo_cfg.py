@@ -169,7 +169,7 @@ snapshot.trust.empty=true
     assert server.client_addresses == (Address("tcp", "10.0.0.1", 2181),)
     assert server.data_log_dir == tmp_path / "log"
     assert (server.min_session_timeout_ms, server.max_session_timeout_ms) == (4000, 90_000)
-    assert server.four_letter_words == {"stat", "ruok"}
+    assert server.four_letter_words == {"stat", "ruok", "srvr", "isro"}
     assert (server.leader_serves, server.force_sync) == (False, False)
     assert server.log_preallocate_bytes == 1 << 20
     assert server.snapshot_size_factor == 0.5
