@@ -1,4 +1,4 @@
-"""``python -m bench lifecycle``, ``python -m bench load`` and ``python -m bench sessions``."""
+"""``python -m bench lifecycle``, ``load``, ``sessions`` and ``watches``."""
 
 import resource
 import tempfile
@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from bench import java, lifecycle as lifecycle_bench, load as load_bench, sessions as sessions_bench
+from bench import (
+    java,
+    lifecycle as lifecycle_bench,
+    load as load_bench,
+    sessions as sessions_bench,
+    watches as watch_bench,
+)
 from bench.report import Lines, machine
 from bench.servers import Servers, Trioquorum
 
@@ -68,6 +74,15 @@ def sessions(
         lines.add(bench="sessions", machine=machine(scratch))
         found = {kind.name: sessions_bench.run(kind, scratch / kind.name, count, idle_s, lines) for kind in kinds}
         typer.echo(sessions_bench.summary(found, count))
+
+
+@app.command()
+def watches(jsonl: Output = None, folder: Folder = None) -> None:
+    """A million watches in the tables alone: memory, and the time to tell of a change."""
+    with _scratch(folder) as scratch:
+        lines = Lines(jsonl)
+        lines.add(bench="watches", machine=machine(scratch))
+        typer.echo(watch_bench.summary(watch_bench.run(lines)))
 
 
 def _allow_files(wanted: int) -> None:

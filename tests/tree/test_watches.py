@@ -208,3 +208,26 @@ def test_the_table_agrees_with_a_plain_one(steps: list[tuple[str, str, int, int]
 
 def test_the_kinds_are_zookeepers() -> None:
     assert sorted(KINDS) == [1, 2, 3, 4, 5]
+
+
+def test_who_watches_the_same_path_shares_its_text() -> None:
+    """Each request brings a text of its own; a million watches must not keep a million of them."""
+    table = WatchTable()
+    ears = [Ear() for _ in range(20)]
+    for ear in ears:
+        table.add(b"/some/path".decode(), ear)
+    assert len({id(path) for paths in table.watchers().values() for path in paths}) <= 2
+
+
+def test_a_change_uses_up_one_time_watches_alone() -> None:
+    """Among many watchers of a path, with every mix of modes, and in the order in which they came."""
+    table = WatchTable()
+    ears = [Ear() for _ in range(8)]
+    for modes, ear in enumerate(ears):
+        for mode in (1, 2, 4):
+            if modes & mode:
+                table.add("/a", ear, mode)
+    assert list(table.triggered("/a")) == ears[1:]
+    assert [table.modes("/a", ear) for ear in ears] == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert set(table.watchers()) == set(ears[2:])
+    assert list(table.triggered("/a")) == ears[2:]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import IntFlag
 from typing import Protocol
 
-from trioquorum.tree.acl import AclList, Identity, allowed
+from trioquorum.tree.acl import OPEN_ACL, AclList, Identity, allowed
 from trioquorum.wire.ops import EventType, Perm
 
 
@@ -32,6 +32,15 @@ class Mode(IntFlag):
     ANY = 7
 
 
+class _Watchers(dict[Watcher, int]):
+    """Who watches ``path``, and in which modes. All of them hold this one text of it: each request brings its own."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
 class WatchTable:
     """Path → watcher → modes. Watchers are told in the order in which they registered."""
 
@@ -39,17 +48,20 @@ class WatchTable:
 
     def __init__(self) -> None:
         # Nearly every watched path has one watcher with a one-time watch: that one is held bare, without a dict.
-        self._by_path: dict[str, Watcher | dict[Watcher, int]] = {}
+        self._by_path: dict[str, Watcher | _Watchers] = {}
         self._by_watcher: dict[Watcher, set[str]] = {}
         self._recursive = 0
 
-    def _at(self, path: str) -> dict[Watcher, int]:
+    def _at(self, path: str) -> _Watchers:
         found = self._by_path.get(path)
-        if found is None:
-            return {}
-        return found if isinstance(found, dict) else {found: Mode.STANDARD}
+        if isinstance(found, _Watchers):
+            return found
+        watchers = _Watchers(path)
+        if found is not None:
+            watchers[found] = Mode.STANDARD
+        return watchers
 
-    def _put(self, path: str, watchers: dict[Watcher, int]) -> None:
+    def _put(self, path: str, watchers: _Watchers) -> None:
         if not watchers:
             self._by_path.pop(path, None)
         else:
@@ -67,6 +79,7 @@ class WatchTable:
             watchers = self._at(path)
             held = watchers.get(watcher, 0)
             watchers[watcher] = held | mode
+            path = watchers.path
             self._by_path[path] = watchers
         if mode & ~held & Mode.RECURSIVE:
             self._recursive += 1
@@ -125,13 +138,18 @@ class WatchTable:
         found = self._by_path.get(path)
         if found is None:
             return ()
-        if not isinstance(found, dict):
+        if not isinstance(found, _Watchers):
             del self._by_path[path]
             self._forget(path, found)
             return (found,)
         told = tuple(found)
-        for watcher in told:
-            self.remove(path, watcher, Mode.STANDARD)
+        for watcher, modes in tuple(found.items()):
+            if modes == Mode.STANDARD:
+                del found[watcher]
+                self._forget(path, watcher)
+            else:
+                found[watcher] = modes & ~Mode.STANDARD
+        self._put(path, found)
         return told
 
     def watches(self) -> int:
@@ -234,6 +252,10 @@ KINDS: dict[int, tuple[int, int]] = {
 
 
 def _tell(watchers: Sequence[Watcher], event: int, path: str, zxid: int, acl: AclList) -> None:
+    if acl is OPEN_ACL:
+        for watcher in watchers:
+            watcher.notify(event, path, zxid)
+        return
     for watcher in watchers:
         if allowed(acl, Perm.READ, watcher.auth):
             watcher.notify(event, path, zxid)
