@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     super_digest: str = ""  # user:BASE64(SHA1("user:password")) of who may do everything; empty: nobody
     quotas_enforced: bool = False  # enforceQuota: hard limits are kept; the operator is told of every excess anyway
+    audit_enabled: bool = False  # audit.enable: who changed what is an event of its own
     extended_types_enabled: bool = False  # znodes with a time to live
     emulate_353_ttl_nodes: bool = False  # a snapshot has TTL znodes as ZooKeeper 3.5.3 wrote them
     container_check_interval_ms: int = 60_000  # znode.container.checkIntervalMs

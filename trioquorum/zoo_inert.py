@@ -76,8 +76,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "enableEagerACLCheck": "ACLs are checked where the write is ordered",
     "IPAuthenticationProvider.usexforwardedfor": _NO_ADMIN,
     "admin.*": _NO_ADMIN,
-    "audit.enable": "there is no audit log",
-    "audit.impl.class": "there is no audit log",
+    "audit.impl.class": "the audit log is part of the log",
 }
 """Key → reason. A name that ends in ``*`` stands for all that begin so."""
 

@@ -131,6 +131,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "autopurge.purgeInterval": ("purge_enabled", _purges),
     "DigestAuthenticationProvider.superDigest": ("super_digest", _text),
     "enforceQuota": ("quotas_enforced", truth),
+    "audit.enable": ("audit_enabled", truth),
     "extendedTypesEnabled": ("extended_types_enabled", truth),
     "emulate353TTLNodes": ("emulate_353_ttl_nodes", truth),
     "znode.container.checkIntervalMs": ("container_check_interval_ms", integer),

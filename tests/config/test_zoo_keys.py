@@ -117,6 +117,7 @@ allowSaslFailedClients=true
 letAnySaslUserDoX=all
 ensembleAuthName=mine
 skipACL=yes
+audit.enable=true
 """
 
 NO_EFFECT = """
@@ -196,7 +197,6 @@ ssl.authProvider=mine
 ssl.quorum.keyStore.location=/key
 ssl.quorum.hostnameVerification=false
 fips-mode=false
-audit.enable=true
 audit.impl.class=org.example.Audit
 admin.enableServer=true
 admin.serverAddress=10.0.0.1

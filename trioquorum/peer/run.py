@@ -31,7 +31,7 @@ from trioquorum.peer.masters import Masters
 from trioquorum.peer.members import Members
 from trioquorum.peer.oracle import Ask, Oracle, file_oracle
 from trioquorum.peer.standalone import lead_alone
-from trioquorum.peer.terms import answerer_of, certificates_of, terms_of
+from trioquorum.peer.terms import answerer_of, audit_of, certificates_of, terms_of
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService, SendPackets
 from trioquorum.pipeline.read_only import ReadOnlyService
@@ -129,6 +129,10 @@ async def serve(
                 current_epoch=epochs.current,
             )
         )
+        audit = peer.terms.audit
+        if audit is not None:
+            audit.server("serverStart", "success")
+            stack.callback(audit.server, "serverStop", "invoked")
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(peer.log.run)
@@ -161,7 +165,7 @@ class Peer:
         self.stats = stats
         self.members = members
         self.session_ids = SessionIds(config.my_id, around.wall_ms())
-        self.terms = terms_of(config, around.wall_ms, around.nonce)
+        self.terms = terms_of(config, around.wall_ms, around.nonce, audit_of(config, events))
         self.masters = Masters(config, around.rng)
         self.oracle: Oracle | None = None
         if config.oracle_path:

@@ -9,17 +9,19 @@ from trioquorum.config import ServerConfig
 from trioquorum.events import Events
 from trioquorum.metrics import Metrics
 from trioquorum.peer.members import Members
+from trioquorum.pipeline.audit import Audit
 from trioquorum.pipeline.auth import Authentication
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.server.admission import Admission
 from trioquorum.server.connection_throttle import ConnectionThrottle
 from trioquorum.server.four_letter import Answerer
+from trioquorum.server.words_server import process_user
 from trioquorum.storage.disk import Disk
 from trioquorum.tls import Certificates
 
 
-def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[], str]) -> Terms:
+def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[], str], audit: Audit | None) -> Terms:
     """The terms of every service of this peer; ``wall_ms`` is its clock of the day, ``nonce`` nobody can guess."""
     return Terms(
         server_id=config.my_id,
@@ -30,6 +32,7 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[
         throttles=config.throttles,
         clock=trio.current_time,
         wall_ms=wall_ms,
+        audit=audit,
         auth=Authentication(config.auth, nonce, config.super_digest, x509=config.asks_for_certificates),
         # A server alone has nobody to spare the news of a session.
         local_sessions=config.local_sessions and bool(config.peers),
@@ -49,6 +52,11 @@ def certificates_of(config: ServerConfig, events: Events) -> Certificates | None
         ConfigError: a file cannot be used.
     """
     return None if config.tls is None else Certificates(config.tls, events)
+
+
+def audit_of(config: ServerConfig, events: Events) -> Audit | None:
+    """Who is told of every change, if anybody."""
+    return Audit(events, process_user()) if config.audit_enabled else None
 
 
 def answerer_of(

@@ -23,7 +23,7 @@ from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds
 from trioquorum.wire.client import REQUEST_HEADER, encode_connect_response, frame, reply, session_password
 from trioquorum.wire.ops import Op, Xid
 from trioquorum.wire.records import ConnectRequest, ConnectResponse
-from trioquorum.wire.txn import ErrorTxn, Txn
+from trioquorum.wire.txn import CloseSessionTxn, ErrorTxn, Txn
 
 WRITES = frozenset(
     {
@@ -358,11 +358,13 @@ class Service:
             return
         client = self.clients.get(session)
         if client is not None and client.waiting and header.zxid > client.fence:
-            op, xid, _, since = client.waiting[0]
+            op, xid, asked, since = client.waiting[0]
             if xid == header.cxid and op in WRITES:
                 client.waiting.popleft()
                 self.inflight -= xid > 0
                 client.updates.add((self.now - since) * 1000)
+                if self.terms.audit is not None:
+                    self.terms.audit.applied(client, op, asked, applied)
                 if type(txn.record) is ErrorTxn and txn.record.err == Code.SESSIONMOVED:
                     client.close()
                 elif not client.closing:
@@ -373,6 +375,8 @@ class Service:
                     else:
                         self._drain(client)
         if header.type == Op.CLOSE_SESSION:
+            if self.terms.audit is not None and isinstance(txn.record, CloseSessionTxn):
+                self.terms.audit.session_ended(session, txn.record.paths or ())
             self._session_closed(session)
 
     def _session_closed(self, session: int) -> None:

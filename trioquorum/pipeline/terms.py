@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from trioquorum.limits import Limits, Throttles
+from trioquorum.pipeline.audit import Audit
 from trioquorum.pipeline.auth import Authentication
 from trioquorum.tree.cleanup import UNUSED_CONTAINER_MS
 
@@ -21,6 +22,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
     auth: Authentication
+    audit: Audit | None = None
     local_sessions: bool = False
     local_sessions_upgrading: bool = False
     reconfig_enabled: bool = False

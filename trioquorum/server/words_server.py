@@ -241,14 +241,15 @@ def environment(answerer: "Answerer") -> str:
         "os.name": system.system,
         "os.arch": system.machine,
         "os.version": system.release,
-        "user.name": _user(),
+        "user.name": process_user(),
         "user.home": Path("~").expanduser(),
         "user.dir": Path.cwd(),
     }
     return "Environment:\n" + "".join(f"{name}={value}\n" for name, value in values.items())
 
 
-def _user() -> str:
+def process_user() -> str:
+    """Who runs this server."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a number without a name
