@@ -4,7 +4,7 @@ A watch belongs to a connection and lives on this peer only. Two tables, data an
 a watcher can hold a path in several modes at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntFlag
 from typing import Protocol
 
@@ -49,7 +49,8 @@ class WatchTable:
     def __init__(self) -> None:
         # Nearly every watched path has one watcher with a one-time watch: that one is held bare, without a dict.
         self._by_path: dict[str, Watcher | _Watchers] = {}
-        self._by_watcher: dict[Watcher, set[str]] = {}
+        # So is the one path of a watcher: most clients watch one thing.
+        self._by_watcher: dict[Watcher, str | set[str]] = {}
         self._recursive = 0
 
     def _at(self, path: str) -> _Watchers:
@@ -86,7 +87,9 @@ class WatchTable:
         if not held:
             paths = self._by_watcher.get(watcher)
             if paths is None:
-                self._by_watcher[watcher] = {path}
+                self._by_watcher[watcher] = path
+            elif isinstance(paths, str):
+                self._by_watcher[watcher] = {paths, path}
             else:
                 paths.add(path)
 
@@ -112,13 +115,15 @@ class WatchTable:
 
     def _forget(self, path: str, watcher: Watcher) -> None:
         paths = self._by_watcher[watcher]
-        paths.discard(path)
-        if not paths:
-            del self._by_watcher[watcher]
+        if isinstance(paths, set):
+            paths.discard(path)
+            if paths:
+                return
+        del self._by_watcher[watcher]
 
     def remove_watcher(self, watcher: Watcher) -> None:
         """Give up everything of a watcher, in the time its own watches take."""
-        for path in self._by_watcher.pop(watcher, ()):
+        for path in _all_of(self._by_watcher.pop(watcher, ())):
             watchers = self._at(path)
             if watchers.pop(watcher) & Mode.RECURSIVE:
                 self._recursive -= 1
@@ -154,7 +159,7 @@ class WatchTable:
 
     def watches(self) -> int:
         """How many (path, watcher) pairs there are."""
-        return sum(len(paths) for paths in self._by_watcher.values())
+        return sum(len(_all_of(paths)) for paths in self._by_watcher.values())
 
     def paths(self) -> dict[str, list[Watcher]]:
         """Watchers of each watched path."""
@@ -162,10 +167,14 @@ class WatchTable:
 
     def watchers(self) -> dict[Watcher, list[str]]:
         """Paths of each watcher, sorted."""
-        return {watcher: sorted(paths) for watcher, paths in self._by_watcher.items()}
+        return {watcher: sorted(_all_of(paths)) for watcher, paths in self._by_watcher.items()}
 
     def __bool__(self) -> bool:
         return bool(self._by_path)
+
+
+def _all_of(paths: str | Collection[str]) -> Collection[str]:
+    return (paths,) if isinstance(paths, str) else paths
 
 
 class WatchTables:
