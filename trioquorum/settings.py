@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval
 
     super_digest: str = ""  # user:BASE64(SHA1("user:password")) of who may do everything; empty: nobody
+    acls_checked_early: bool = False  # enableEagerACLCheck: a peer refuses what its own tree forbids, unasked
     quotas_enforced: bool = False  # enforceQuota: hard limits are kept; the operator is told of every excess anyway
     audit_enabled: bool = False  # audit.enable: who changed what is an event of its own
     extended_types_enabled: bool = False  # znodes with a time to live

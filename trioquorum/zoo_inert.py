@@ -73,7 +73,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "sasl.*": _NO_SASL,
     "kerberos.*": _NO_SASL,
     "authProvider.*": "what is offered needs no provider, and others are not offered",
-    "enableEagerACLCheck": "ACLs are checked where the write is ordered",
     "IPAuthenticationProvider.usexforwardedfor": _NO_ADMIN,
     "admin.*": _NO_ADMIN,
     "audit.impl.class": "the audit log is part of the log",

@@ -130,6 +130,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "snapshot.trust.empty": ("trust_missing_snapshot", truth),
     "autopurge.purgeInterval": ("purge_enabled", _purges),
     "DigestAuthenticationProvider.superDigest": ("super_digest", _text),
+    "enableEagerACLCheck": ("acls_checked_early", truth),
     "enforceQuota": ("quotas_enforced", truth),
     "audit.enable": ("audit_enabled", truth),
     "extendedTypesEnabled": ("extended_types_enabled", truth),

@@ -401,7 +401,8 @@ ROWS: dict[int, Row] = {
         "tree/test_prep.py::test_each_operation_needs_its_own_permission",
         "tree/test_acl.py::test_redacted_hides_hashes_only",
         "tree/test_acl.py::test_fixup_drops_duplicates_and_resolves_auth",
-        but="checks are made by the leader alone, so no learner can reject early",
+        "sim/test_early_acl.py::test_a_peer_refuses_what_its_own_tree_forbids",
+        "sim/test_early_acl.py::test_what_is_under_way_may_change_the_answer",
     ),
     63: row(
         "a peer without a quorum serves reads to who asks for that, refuses writes, and gives its clients back",

@@ -39,6 +39,7 @@ def terms_of(config: ServerConfig, wall_ms: Callable[[], int], nonce: Callable[[
         local_sessions_upgrading=config.local_sessions_upgrading,
         reconfig_enabled=config.reconfig_enabled,
         voters_min=config.voters_min,
+        checks_acls_early=config.acls_checked_early and bool(config.peers),
         enforces_quotas=config.quotas_enforced,
         extended_types=config.extended_types_enabled,
         unused_container_ms=config.container_unused_ms_max,

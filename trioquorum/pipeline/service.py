@@ -12,6 +12,7 @@ from trioquorum.events import Events, SessionClosed, SessionCreated
 from trioquorum.pipeline import local
 from trioquorum.pipeline.auth import PROVING
 from trioquorum.pipeline.client import Client
+from trioquorum.pipeline.early_acl import refusal
 from trioquorum.pipeline.local_sessions import GOODBYE, LocalSessions
 from trioquorum.pipeline.replies import reply_body
 from trioquorum.pipeline.request_throttle import RequestThrottle
@@ -59,6 +60,7 @@ class Service:
         self.db = db
         self.tree = db.tree
         self.terms = terms
+        self._checks_acls_early = terms.checks_acls_early
         self.stats = stats
         self.events = events
         self.clients: dict[int, Client] = {}
@@ -249,6 +251,8 @@ class Service:
         xid, op = REQUEST_HEADER.unpack_from(payload)
         waiting = client.waiting
         if op in WRITES:
+            if self._checks_acls_early and not waiting and self._refused_early(client, op, xid, payload):
+                return
             self._wait(client, op, xid, payload)
             self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, client.owner))
         elif op in PROVING:
@@ -258,6 +262,13 @@ class Service:
         else:
             client.at_once += 1
             self._answer(client, op, xid, payload)
+
+    def _refused_early(self, client: Client, op: int, xid: int, payload: bytes) -> bool:
+        """Only asked when nothing of the session is under way, which could change the answer."""
+        code = refusal(self.tree, client, op, payload, self.terms.auth.acl_rules)
+        if code:
+            client.send(reply(xid, 0, code))
+        return bool(code)
 
     def submit_for_gone(self, client: Client, xid: int, op: int, payload: bytes) -> None:
         """Execute a write that nobody waits for any more."""

@@ -29,4 +29,5 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     voters_min: int = 1
     extended_types: bool = False
     enforces_quotas: bool = False
+    checks_acls_early: bool = False
     unused_container_ms: int = UNUSED_CONTAINER_MS
