@@ -11,7 +11,14 @@ FOUR_LETTER_WORDS: Final = frozenset(
 """Every four-letter word of ZooKeeper (config §5)."""
 
 MAY_BE_ZERO: Final = frozenset(
-    ("my_id", "config_version", "slow_flush_ms", "learner_connect_retry_ms", "learner_connect_limit_ticks")
+    (
+        "my_id",
+        "config_version",
+        "snapshot_log_bytes",
+        "slow_flush_ms",
+        "learner_connect_retry_ms",
+        "learner_connect_limit_ticks",
+    )
     + ("observer_reconnect_delay_ms",)
     + ("connections_per_ip_max", "connections_max", "observer_election_delay_ms")
     + ("snapshot_syncs_max", "diff_syncs_max", "container_unused_ms_max")
@@ -44,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     force_sync: bool = True
     slow_flush_ms: int = 1000  # fsync.warningthresholdms
     log_preallocate_bytes: int = 64 << 20
+    snapshot_log_bytes: int = (
+        4 << 30
+    )  # snapSizeLimitInKb: after so much log a snapshot is due; 0: only snap_count counts
     snapshot_size_factor: float = 0.33
     trust_empty_data: bool = True  # db.autocreate; without it a new voter needs the file initialize in its log folder
     trust_missing_snapshot: bool = False  # snapshot.trust.empty: a log without any snapshot is the whole history

@@ -125,6 +125,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "forceSync": ("force_sync", truth),
     "fsync.warningthresholdms": ("slow_flush_ms", integer),
     "preAllocSize": ("log_preallocate_bytes", _kibibytes),
+    "snapSizeLimitInKb": ("snapshot_log_bytes", lambda entry: max(0, _kibibytes(entry))),
     "snapshotSizeFactor": ("snapshot_size_factor", _number),
     "db.autocreate": ("trust_empty_data", truth),
     "snapshot.trust.empty": ("trust_missing_snapshot", truth),
