@@ -54,7 +54,9 @@ def outstanding_proposals_not_forwarded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leader, "start_forwarding", forget)
 
 
-@mutant("trap 14, ZOOKEEPER-3104", "NEWLEADER comes behind the history", "nobody skips a commit", kinds=AWAY, seeds=8)
+@mutant(
+    "trap 14, ZOOKEEPER-3104", "NEWLEADER comes behind the history", "nobody skips a commit", NEXT, kinds=AWAY, seeds=8
+)
 def newleader_overtakes_the_history(patch: pytest.MonkeyPatch) -> None:
     real = LearnerHandler._send_plan
 
