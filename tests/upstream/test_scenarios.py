@@ -377,6 +377,8 @@ ROWS: dict[int, Row] = {
         "which change fires which watch; watches set again after a reconnect; removal by kind",
         "tree/test_recorded.py::test_answers_are_zookeepers",
         "tree/test_watches.py::test_the_table_agrees_with_a_plain_one",
+        "tree/test_watch_rows.py::test_what_registers_which_watch",
+        "tree/test_watch_rows.py::test_what_fires_which_watch",
         "tree/test_reads.py::test_set_watches_tells_what_was_missed",
         "client/test_client_core.py::test_many_watches_are_set_again_in_pieces",
     ),
