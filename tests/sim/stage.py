@@ -25,12 +25,16 @@ class Disk:
         self.logged = 0
         self.accepted = EPOCH - 1
         self.current = EPOCH - 1
+        self.noted = 0
 
     def logged_zxid(self) -> int:
         return self.logged
 
     def epoch(self, name: str) -> int | None:
         return self.accepted if name == ACCEPTED else self.current
+
+    def membership(self) -> int:
+        return self.noted
 
 
 class Peer:
@@ -39,6 +43,16 @@ class Peer:
     def __init__(self, configs: tuple[QuorumConfig, ...]) -> None:
         self.disk = Disk()
         self.configs = configs
+
+    @property
+    def configs(self) -> tuple[QuorumConfig, ...]:
+        return self._configs
+
+    @configs.setter
+    def configs(self, configs: tuple[QuorumConfig, ...]) -> None:
+        """Known, and noted on disk."""
+        self._configs = configs
+        self.disk.noted = configs[-1].version
 
 
 class Stage:

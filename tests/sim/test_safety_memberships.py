@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.sim.stage import EPOCH, FOLLOWER, LATE, LEADER, OBSERVER, START, Stage
-from trioquorum.events import MembershipChanged, MembershipProposed, PeerStarted
+from trioquorum.events import Committed, MembershipChanged, MembershipProposed, PeerStarted
 from trioquorum.invariants import InvariantViolation
 from trioquorum.wire.quorum import PacketType as P
 from trioquorum.zab.quorum import Member, QuorumConfig
@@ -144,6 +144,31 @@ def _committed_by_the_new_quorum(stage: Stage) -> None:
     stage.hear(FOLLOWER, P.COMMIT, START | 3)
 
 
+def _forgotten_at_a_start(stage: Stage) -> None:
+    """The file is there, and the peer that starts knows nothing of it."""
+    propose(stage, LATE, of(FIRST, LEADER, FOLLOWER))
+    stage.peers[LATE].configs = stage.peers[FOLLOWER].configs
+    stage.disk(LATE).noted = FIRST
+    stage.tell(LATE, PeerStarted(peer=LATE, last_zxid=0, accepted_epoch=EPOCH, current_epoch=EPOCH))
+
+
+def _told_and_not_noted(stage: Stage) -> None:
+    stage.peers[LATE].configs = (*stage.peers[LATE].configs, of(FIRST, LEADER, FOLLOWER))
+    stage.disk(LATE).noted = 0
+    stage.tell(LATE, MembershipProposed(version=FIRST, voters=(LEADER, FOLLOWER), observers=()))
+
+
+def _led_by_who_has_no_vote(stage: Stage) -> None:
+    new = of(FIRST, FOLLOWER, LATE)
+    stage.join(FOLLOWER, LATE)
+    stage.propose(1, 2, 3, to=(FOLLOWER,))
+    log(stage, START | 3, LEADER, FOLLOWER, LATE)
+    propose(stage, LEADER, new)
+    activate(stage, LEADER, new)
+    stage.tell(LEADER, Committed(zxid=FIRST))
+    stage.tell(LEADER, Committed(zxid=START | 3))
+
+
 @pytest.mark.parametrize(
     ("rule", "story"),
     [
@@ -155,6 +180,9 @@ def _committed_by_the_new_quorum(stage: Stage) -> None:
         ("each membership follows the one in force", _beside_the_one_in_force),
         ("a quorum's disks first, then COMMIT", _committed_by_the_old_quorum),
         ("a quorum's disks first, then COMMIT", _committed_by_the_new_quorum),
+        ("a membership is on disk before it counts", _forgotten_at_a_start),
+        ("a membership is on disk before it counts", _told_and_not_noted),
+        ("who has no vote any more commits nothing", _led_by_who_has_no_vote),
     ],
 )
 def test_what_is_broken_is_found(rule: str, story: Story) -> None:

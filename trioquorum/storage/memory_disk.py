@@ -9,6 +9,7 @@ import trio
 from trioquorum.errors import DiskFailed, StorageError
 from trioquorum.storage.disk import AppendFile, AtomicFile
 from trioquorum.storage.log_format import last_record
+from trioquorum.storage.membership import COMMITTED, NEXT
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 
 FREE_BYTES: Final = 1 << 40
@@ -51,6 +52,11 @@ class MemoryDisk:
         """What the epoch file ``name`` durably says; ``None`` without one."""
         data = self.files.get(name)
         return None if data is None else int(data)
+
+    def membership(self) -> int:
+        """The newest version that a membership file durably holds; 0 without one."""
+        files = (self.files.get(name) for name in (COMMITTED, NEXT))
+        return max((int(data.rpartition(b"version=")[2], 16) for data in files if data), default=0)
 
     def _changed(self, name: str) -> None:
         """The file was replaced or cut, has begun or is gone: what was known of it is void."""

@@ -34,6 +34,8 @@ one version, one membership                                §19.1
 a membership never goes back                               §19.6
 quorums of both, then a new membership                     §19.3, §19.7
 each membership follows the one in force                   §19.3
+a membership is on disk before it counts                   §19.3, §19.6
+who has no vote any more commits nothing                   §19.4
 **packets** (links.py)
 packets come in their phase                                P stateInconsistent
 every packet has a branch that handles it                  P messageIllegal

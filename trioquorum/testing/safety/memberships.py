@@ -3,7 +3,7 @@
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 
-from trioquorum.events import Event, MembershipChanged, MembershipProposed, PeerStarted
+from trioquorum.events import Committed, Event, MembershipChanged, MembershipProposed, PeerStarted
 from trioquorum.invariants import invariant
 from trioquorum.testing.safety.roles import LEADS, Roles
 from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
@@ -29,8 +29,11 @@ class Memberships:
 
     def event(self, peer: int, event: Event) -> None:
         """Look at what a peer takes for the membership whenever that may have changed."""
+        if isinstance(event, Committed):
+            self._check_leads(peer, event.zxid)
         if not isinstance(event, PeerStarted | MembershipProposed | MembershipChanged):
             return
+        self._check_on_disk(peer)
         for config in self._sight.configs(peer):
             first = self._configs.setdefault(config.version, config)
             invariant(
@@ -55,6 +58,22 @@ class Memberships:
             # A leader that stops, or loses power, right after it noted what was decided tells of it at its next start.
             decides = self._roles.of(peer).state in LEADS or isinstance(event, PeerStarted)
             self._takes_effect(peer, old, committed, decides=decides)
+
+    def _check_leads(self, peer: int, zxid: int) -> None:
+        """A leader that a membership leaves without a vote commits that membership last (§19.4)."""
+        config = self._sight.configs(peer)[0]
+        invariant(
+            self._roles.of(peer).state not in LEADS or peer in config.voters or zxid <= config.version,
+            "who has no vote any more commits nothing",
+            peer=peer,
+            zxid=zxid,
+            config=config,
+        )
+
+    def _check_on_disk(self, peer: int) -> None:
+        """What a start finds on disk, and what a peer tells of, is the newest membership there, proposed or not."""
+        seen, disk = self._sight.configs(peer)[-1].version, self._sight.membership(peer)
+        invariant(disk == seen, "a membership is on disk before it counts", peer=peer, version=seen, disk=disk)
 
     def _takes_effect(self, peer: int, old: QuorumConfig | None, new: QuorumConfig, *, decides: bool) -> None:
         """``new`` is committed at ``peer``, and nowhere before."""

@@ -10,13 +10,16 @@ COUNTER_MASK: Final = 0xFFFFFFFF
 
 
 class Durable(Protocol):
-    """A disk that says what a machine would find on it that starts now. Both calls must be cheap."""
+    """A disk that says what a machine would find on it that starts now. All calls must be cheap."""
 
     def logged_zxid(self) -> int:
         """The last transaction in its log or snapshots, 0 without one."""
 
     def epoch(self, name: str) -> int | None:
         """What an epoch file says, ``None`` without it."""
+
+    def membership(self) -> int:
+        """The newest version that a membership file holds, 0 without one."""
 
 
 class Watched(Protocol):
@@ -57,6 +60,10 @@ class Sight:
     def current(self, peer: int) -> int:
         """currentEpoch on the disk of ``peer``, −1 without one."""
         return _or_none_yet(self._peers[peer].disk.epoch(CURRENT))
+
+    def membership(self, peer: int) -> int:
+        """The newest membership, proposed or committed, on the disk of ``peer``: its version, 0 without one."""
+        return self._peers[peer].disk.membership()
 
     def configs(self, peer: int) -> Sequence[QuorumConfig]:
         """The committed configuration of ``peer`` and, while one is proposed, that one behind it."""
