@@ -7,16 +7,19 @@ from typing import cast
 import msgspec
 import pytest
 
-from tests.sim.stage import FOLLOWER, LEADER, START, Stage
+from tests.sim.stage import FOLLOWER, LATE, LEADER, START, Stage
 from trioquorum.events import (
     Committed,
     DigestMismatch,
+    Elected,
     Established,
     Event,
     Events,
     PeerStarted,
+    RoundStarted,
     StateChanged,
     SyncReceived,
+    VoteChanged,
 )
 from trioquorum.invariants import InvariantViolation
 from trioquorum.limits import Limits
@@ -297,3 +300,40 @@ def test_the_highest_zxid_of_replies_in_any_pieces() -> None:
     word = Replies()
     word.asked(b"ruok")
     assert word.told(b"imok" * 100) == 0
+
+
+def look(stage: Stage, peer: int, zxid: int, number: int = 1) -> None:
+    stage.disk(peer).logged = zxid
+    epoch = stage.disk(peer).current
+    stage.tell(peer, RoundStarted(round=number, leader=peer, zxid=zxid, peer_epoch=epoch))
+
+
+def elected(stage: Stage, *voters: int) -> None:
+    stage.tell(LEADER, Elected(leader=LEADER, round=1, voters=voters, duration_ms=0))
+
+
+def test_electors_know_no_more_than_whom_they_elect() -> None:
+    stage = Stage()
+    look(stage, LEADER, 7)
+    look(stage, FOLLOWER, 7)
+    look(stage, LATE, 8)
+    elected(stage, LEADER, FOLLOWER)
+    with pytest.raises(InvariantViolation, match="whom a quorum elects knows as much as its electors"):
+        elected(stage, LEADER, LATE)
+
+
+def test_an_elector_may_have_learnt_more_since_it_voted() -> None:
+    stage = Stage()
+    look(stage, LEADER, 7)
+    look(stage, FOLLOWER, 7)
+    look(stage, FOLLOWER, 9)
+    elected(stage, LEADER, FOLLOWER)
+
+
+def test_a_round_that_was_joined_counts_like_one_begun() -> None:
+    stage = Stage()
+    look(stage, LEADER, 7)
+    look(stage, FOLLOWER, 8, number=0)
+    stage.tell(FOLLOWER, VoteChanged(round=1, leader=LEADER, zxid=7, peer_epoch=4, because=""))
+    with pytest.raises(InvariantViolation, match="whom a quorum elects"):
+        elected(stage, LEADER, FOLLOWER)

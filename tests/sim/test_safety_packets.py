@@ -491,3 +491,19 @@ def test_what_is_broken_is_found(rule: str, story: Story) -> None:
     with pytest.raises(InvariantViolation) as caught:
         story(Stage())
     assert str(caught.value).startswith(f"{rule}: ")
+
+
+def test_a_learner_that_has_taken_over_applied_no_more_than_was_committed_then() -> None:
+    stage = Stage()
+    stage.join(FOLLOWER)
+    stage.propose(1, to=())
+    stage.meet(LATE)
+    stage.promise(LATE)
+    stage.hear(LATE, P.DIFF, 0)
+    stage.hear(LATE, P.PROPOSAL, START | 1, payload(START | 1))
+    stage.hear(LATE, P.NEWLEADER, START)
+    stage.disk(LEADER).logged = stage.disk(FOLLOWER).logged = START | 1
+    stage.hear(LATE, P.COMMIT, START | 1)
+    stage.safety._links.took_over(LATE, 0)
+    with pytest.raises(InvariantViolation, match="a learner applies what is committed"):
+        stage.safety._links.took_over(LATE, START | 1)

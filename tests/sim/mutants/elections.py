@@ -6,8 +6,10 @@ import pytest
 
 from tests.sim.mutants.mutant import mutant
 from trioquorum.storage.database import Database
+from trioquorum.zab.ballots import Vote
 from trioquorum.zab.election import Election
 
+KNOWS = "whom a quorum elects knows as much as its electors"
 NEVER = ("a healed ensemble serves", "every call of a client ends", "a session that fell silent ends")
 
 
@@ -29,3 +31,18 @@ def elected_by_one_vote(patch: pytest.MonkeyPatch) -> None:
         return bool(list(sids))
 
     patch.setattr(Election, "_has_all_quorums", any_will_do)
+
+
+@mutant("quorum-protocol §5.2.8", KNOWS, kinds=("crash", "crash_all", "crash_at"), seeds=6)
+def highest_id_wins(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Election, "_beats", lambda self, new, old: new.leader > old.leader)
+
+
+@mutant("quorum-protocol §5.2.8", KNOWS, kinds=("crash_all", "crash_at"), seeds=6, delay_s=0.03, pause_s=0.3)
+def zxid_before_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Who alone logged a proposal of an epoch that is over has the highest zxid until the next one has any."""
+
+    def beats(self: Election, new: Vote, old: Vote) -> bool:
+        return (new.zxid, new.peer_epoch, new.leader) > (old.zxid, old.peer_epoch, old.leader)
+
+    patch.setattr(Election, "_beats", beats)

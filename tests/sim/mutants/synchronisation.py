@@ -166,3 +166,22 @@ def truncation_of_one_too_many(patch: pytest.MonkeyPatch) -> None:
         await real(self, zxid - 1)
 
     patch.setattr(Database, "truncate", truncate)
+
+
+@mutant(
+    "trap 2, ZOOKEEPER-1549", "a learner applies what is committed", kinds=AWAY, seeds=8, flush_s=0.02, delay_s=0.03
+)
+def uncommitted_applied_at_newleader(patch: pytest.MonkeyPatch) -> None:
+    take_over, commit = Learner._take_over, Learner._commit
+
+    def early(self: Learner, packet: QuorumPacket, effects: list[Any]) -> None:
+        if self._pending:
+            commit(self, self._pending[-1][0], self._committed)
+        take_over(self, packet, effects)
+
+    def unless_applied(self: Learner, zxid: int, committed: list[bytes]) -> None:
+        if zxid > self._last_committed:
+            commit(self, zxid, committed)
+
+    patch.setattr(Learner, "_take_over", early)
+    patch.setattr(Learner, "_commit", unless_applied)

@@ -26,6 +26,7 @@ trees are what their digests say                           P ours (e)
 a learner applies what is committed                        P Integrity, T 2
 **quorums** (terms.py)
 a quorum elects                                            §5.2.5
+whom a quorum elects knows as much as its electors         §5.2.8
 a quorum promised to follow                                §7.1 rule A
 a quorum took over the history                             §7.2 rule N
 one epoch is promised once                                 §11.2.2, acceptedEpoch

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from trioquorum.events import Committed, Established, Event
+from trioquorum.events import Committed, Established, Event, SyncReceived
 from trioquorum.invariants import InvariantViolation, invariant
 from trioquorum.storage.database import Database
 from trioquorum.testing.network import CLIENT_PORT, ELECTION_PORT, OBSERVER_MASTER_PORT, QUORUM_PORT
@@ -91,6 +91,8 @@ class Safety:
             self._sessions.expired(peer, event, self._roles)
             if isinstance(event, Committed | Established):
                 self._links.applied(peer, event.zxid)
+            elif isinstance(event, SyncReceived) and db is not None:
+                self._links.took_over(peer, db.last_zxid)
             if isinstance(event, Established) and event.role == "leader":
                 logged = self._sight.logged(peer)
                 invariant(

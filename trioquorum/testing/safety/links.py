@@ -104,14 +104,25 @@ class Links:
     def applied(self, peer: int, zxid: int) -> None:
         """``peer`` has applied everything up to ``zxid``; a follower no more than its leader told it is committed."""
         talk = self._following.get(peer)
-        if talk is not None and talk.learner_role == self._roles.of(peer).number:
+        if talk is not None:
+            self._check_applied(talk, zxid, talk.committed)
+
+    def took_over(self, peer: int, zxid: int) -> None:
+        """``peer`` is through with NEWLEADER and has applied everything up to ``zxid``: what was committed before it,
+        whatever its leader has told it since (ZOOKEEPER-1549)."""
+        talk = self._following.get(peer)
+        if talk is not None:
+            self._check_applied(talk, zxid, talk.acked)
+
+    def _check_applied(self, talk: Conversation, zxid: int, committed: int) -> None:
+        if talk.learner_role == self._roles.of(talk.learner).number:
             invariant(
-                zxid <= max(talk.committed, talk.floor) or not zxid & COUNTER_MASK,
+                zxid <= max(committed, talk.floor) or not zxid & COUNTER_MASK,
                 "a learner applies what is committed",
-                learner=peer,
+                learner=talk.learner,
                 leader=talk.leader,
                 applied=zxid,
-                committed=talk.committed,
+                committed=committed,
             )
 
     def _begin(self, learner: int, leader: int, packet: QuorumPacket, learner_sends: bool, fed: bool) -> Conversation:

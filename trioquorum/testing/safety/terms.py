@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trioquorum.events import Elected, Established, Event, PhaseChanged, Proposed
+from trioquorum.events import Elected, Established, Event, PhaseChanged, Proposed, RoundStarted, VoteChanged
 from trioquorum.invariants import invariant
 from trioquorum.testing.safety.roles import LEADS, Roles
 from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
@@ -34,6 +34,8 @@ class Terms:
         self._terms: dict[tuple[int, int], Term] = {}
         self._promises: dict[tuple[int, int], int] = {}
         self._leaders: dict[int, int] = {}
+        self._knows: dict[int, tuple[int, int]] = {}  # (currentEpoch, last zxid) of each peer since it looks
+        self._least: dict[tuple[int, int], tuple[int, int]] = {}  # (round, peer) → the least that it knew in it
 
     def of(self, epoch: int, leader: int) -> Term:
         """The term of ``leader`` in ``epoch``, which may never come to anything."""
@@ -48,11 +50,19 @@ class Terms:
         return leader is not None and self.of(epoch, leader).established
 
     def promised(self, epoch: int, leader: int, learner: int) -> None:
-        """``learner`` promised ``leader`` to follow nobody older than ``epoch``, and wants to be counted."""
+        """``learner`` promised ``leader`` to follow nobody older than ``epoch``, and wants to be counted.
+
+        It is not if it knows more than the leader, who would cut it back.
+        """
         other = self._promises.get((epoch, learner))
         invariant(other is None, "one epoch is promised once", epoch=epoch, peer=learner, leader=leader, earlier=other)
         self._promises[epoch, learner] = leader
-        self.of(epoch, leader).promised.add(learner)
+        if self._on_disk(learner) <= self._on_disk(leader):
+            self.of(epoch, leader).promised.add(learner)
+
+    def _on_disk(self, peer: int) -> tuple[int, int]:
+        """What ``peer`` knows: histories are ordered by the epoch they were taken over in, then by their end."""
+        return self._sight.current(peer), self._sight.logged(peer)
 
     def proposes_epoch(self, epoch: int, leader: int) -> None:
         """``leader`` tells its learners an epoch, which it promised itself before."""
@@ -98,8 +108,15 @@ class Terms:
                 if event.phase == "synchronization":
                     self.of(epoch, peer).configs = self._sight.configs(peer)
                 self.check_promised(epoch, peer)
+            case RoundStarted(round=number, zxid=zxid, peer_epoch=current):
+                self._knows[peer] = current, zxid
+                self._takes_part(peer, number)
+            case VoteChanged(round=number):
+                self._takes_part(peer, number)
             case Elected(leader=leader, voters=voters):
                 self._check_elected(peer, leader, set(voters))
+                if leader == peer:
+                    self._check_knowledge(peer, event.round, voters)
             case Established(role="leader", epoch=epoch):
                 self.check_promised(epoch, peer)
                 self.check_synced(epoch, peer)
@@ -125,6 +142,24 @@ class Terms:
             peer=peer,
             leader=leader,
             voters=voters,
+        )
+
+    def _takes_part(self, peer: int, number: int) -> None:
+        """``peer`` votes in a round, perhaps again after a restart: nobody can say which vote is counted."""
+        self._least[number, peer] = min(self._knows[peer], self._least.get((number, peer), self._knows[peer]))
+
+    def _check_knowledge(self, leader: int, number: int, voters: Sequence[int]) -> None:
+        """Nobody votes for who knows less; a vote for a peer without weight is worth nothing, so such a one may."""
+        knows = self._knows[leader]
+        weighty = [voter for voter in voters if all(config.weight(voter) for config in self._sight.configs(leader))]
+        more = {voter: least for voter in weighty if (least := self._least.get((number, voter), knows)) > knows}
+        invariant(
+            not more,
+            "whom a quorum elects knows as much as its electors",
+            leader=leader,
+            round=number,
+            knows=knows,
+            electors=more,
         )
 
     def _leads(self, peer: int) -> bool:
