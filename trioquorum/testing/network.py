@@ -69,6 +69,9 @@ class SimulatedNetwork(Network, Protocol):
     def break_links(self, a: str, b: str) -> None:
         """End every link between two nodes at once."""
 
+    def stall_links(self, a: str, b: str) -> None:
+        """Let every link there is between two nodes take what is sent and never deliver it."""
+
     def break_at(self, a: str, b: str, rate: float, *, random: Random, stream_ports: Iterable[int] = ()) -> None:
         """Let links between two nodes break in the middle of a frame, at ``rate`` per frame."""
 

@@ -21,11 +21,13 @@ NETWORK: Final = (
 )  # fmt: skip
 DISK: Final = ("slow_disk", "failed_flush", "full_disk", "flipped_bit", "lost_file")
 PROCESS: Final = ("crash", "crash_all", "crash_at", "stop", "pause", "clock_jump")
-KINDS: Final = (*NETWORK, *DISK, *PROCESS)
+RARELY: Final = ("dead_links",)
+"""Drawn beside the others, and in few plans."""
+KINDS: Final = (*NETWORK, *RARELY, *DISK, *PROCESS)
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "all": KINDS,
     "none": (),
-    "network": NETWORK,
+    "network": (*NETWORK, *RARELY),
     "disk": DISK,
     "process": PROCESS,
 }
@@ -150,7 +152,9 @@ def draw(
         settings=settings,
         limits=_limits(rng) | _rare_limits(rare),
         workloads=tuple(chosen),
-        strikes=_strikes(rng, length_s, kinds) + (_apart(rare, length_s, kinds) if settings.get(READ_ONLY) else ()),
+        strikes=_strikes(rng, length_s, kinds)
+        + (_apart(rare, length_s, kinds) if settings.get(READ_ONLY) else ())
+        + _dead_links(seed, length_s, kinds),
     )
 
 
@@ -207,6 +211,18 @@ def _apart(rng: random.Random, length_s: float, kinds: Sequence[str]) -> tuple[S
     return (apart,) if apart.kind in kinds else ()
 
 
+def _dead_links(seed: int, length_s: float, kinds: Sequence[str]) -> tuple[Strike, ...]:
+    """Links that die unnoticed, now and then."""
+    rng = random.Random(f"dead links/{seed}")
+    count = rng.choice((1, 2, 4)) if rng.random() < RARE else 0
+    times = sorted(rng.uniform(0.0, length_s) for _ in range(count))
+    strikes = [
+        Strike(at_s=round(at_s, 3), kind="dead_links", lasts_s=0.0, a=rng.random(), b=rng.random(), size=0.0)
+        for at_s in times
+    ]
+    return tuple(strike for strike in strikes if strike.kind in kinds)
+
+
 def _rare_limits(rng: random.Random) -> dict[str, int]:
     """Bounds that are hardly ever met: epochs that run out, observers that are left behind."""
     return _some_of(rng, {"epoch_txns_max": (20, 60, 200), "observer_master_bytes_max": (1000,)})
@@ -239,15 +255,16 @@ def _limits(rng: random.Random) -> dict[str, int]:
 
 
 def _strikes(rng: random.Random, length_s: float, kinds: Sequence[str]) -> tuple[Strike, ...]:
+    usual = [kind for kind in KINDS if kind not in RARELY]
     # Drawn for every kind, wanted or not: leaving some out leaves the others as they were.
-    present = {kind: rng.random() < 0.35 for kind in KINDS}
+    present = {kind: rng.random() < 0.35 for kind in usual}
     quiet = rng.random() < 0.05
     pace_s = rng.choice((2.0, 5.0, 15.0))
-    weights = {kind: rng.random() for kind in KINDS}
+    weights = {kind: rng.random() for kind in usual}
     strikes = []
     at_s = rng.uniform(0.0, pace_s)
     while at_s < length_s:
-        kind = rng.choices(KINDS, [weights[kind] if present[kind] else 1e-9 for kind in KINDS])[0]
+        kind = rng.choices(usual, [weights[kind] if present[kind] else 1e-9 for kind in usual])[0]
         strike = Strike(
             at_s=round(at_s, 3),
             kind=kind,

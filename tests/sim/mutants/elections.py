@@ -1,10 +1,15 @@
 """Bugs of elections: votes that compare or count in another way, and voters that do not answer."""
 
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
+import trio
 
 from tests.sim.mutants.mutant import mutant
+from trioquorum.peer.following import Following
+from trioquorum.peer.mesh_peer import MeshPeer
 from trioquorum.storage.database import Database
 from trioquorum.zab.ballots import Vote
 from trioquorum.zab.election import Election
@@ -46,3 +51,27 @@ def zxid_before_epoch(patch: pytest.MonkeyPatch) -> None:
         return (new.zxid, new.peer_epoch, new.leader) > (old.zxid, old.peer_epoch, old.leader)
 
     patch.setattr(Election, "_beats", beats)
+
+
+@mutant("quorum-protocol §15", *NEVER, kinds=("dead_links",), seeds=2)
+def waits_for_a_silent_leader_for_ever(patch: pytest.MonkeyPatch) -> None:
+    real = Following.__init__
+
+    def patient(self: Following, peer: Any, leader: int, *, observer: bool) -> None:
+        real(self, peer, leader, observer=observer)
+        self._init_limit_s = self._sync_limit_s = math.inf
+
+    patch.setattr(Following, "__init__", patient)
+
+
+@mutant("quorum-protocol §5.1.5", *NEVER, kinds=("crash",), seeds=1)
+def settled_voters_do_not_answer(patch: pytest.MonkeyPatch) -> None:
+    """Neither when asked, nor as the first word on a new link, which alone would be enough."""
+    link_up = MeshPeer.link_up
+
+    def says_nothing_first(self: MeshPeer, scope: trio.CancelScope) -> None:
+        link_up(self, scope)
+        self.waiting = None
+
+    patch.setattr(MeshPeer, "link_up", says_nothing_first)
+    patch.setattr(Election, "_heard_while_settled", lambda self, sender, note: [])

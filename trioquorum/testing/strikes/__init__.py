@@ -17,6 +17,7 @@ STRIKES: Final[Mapping[str, Callable[[Nemesis, Strike], Awaitable[None]]]] = Map
         "slow_way": network.slow_way,
         "narrow_link": network.narrow_link,
         "break_links": network.break_links,
+        "dead_links": network.dead_links,
         "torn_link": network.torn_link,
         "silence": network.silence,
         "slow_reader": network.slow_reader,

@@ -115,6 +115,17 @@ async def break_links(nemesis: Nemesis, strike: Strike) -> None:
         await trio.sleep(nemesis.rng.uniform(0.1, 2.0))
 
 
+async def dead_links(nemesis: Nemesis, strike: Strike) -> None:
+    """Links between two peers that stand for both, and through which nothing ever comes again; new ones are well."""
+    pair = nemesis.pair(strike)
+    if pair is None:
+        return
+    a, b = map(nemesis.node, pair)
+    nemesis.begin(strike, f"{a} - {b}")
+    nemesis.network.stall_links(a, b)
+    await trio.lowlevel.checkpoint()
+
+
 async def torn_link(nemesis: Nemesis, strike: Strike) -> None:
     """Links break in the middle of a frame: between two peers, or between clients and a peer, where a part arrives."""
     pair = nemesis.pair(strike)
