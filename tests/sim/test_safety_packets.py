@@ -507,3 +507,12 @@ def test_a_learner_that_has_taken_over_applied_no_more_than_was_committed_then()
     stage.safety._links.took_over(LATE, 0)
     with pytest.raises(InvariantViolation, match="a learner applies what is committed"):
         stage.safety._links.took_over(LATE, START | 1)
+
+
+def test_who_knows_more_than_the_leader_is_not_among_its_quorum() -> None:
+    stage = Stage()
+    stage.disk(FOLLOWER).logged = (EPOCH - 1) << 32 | 1
+    stage.meet(FOLLOWER)
+    stage.promise(FOLLOWER)
+    with pytest.raises(InvariantViolation, match="a quorum promised to follow"):
+        stage.hear(FOLLOWER, P.DIFF, 0)
