@@ -36,6 +36,7 @@ from trioquorum.testing.strikes import STRIKES
 from trioquorum.testing.trace import Tell, Trace
 from trioquorum.testing.truth import Truth
 from trioquorum.testing.workloads import ALL_WORKLOADS, Workload, storm
+from trioquorum.transport import Address
 from trioquorum.wire.txn import decode_txn
 
 SERVING_WITHIN_S: Final = 180.0
@@ -157,10 +158,23 @@ class SimScene:
         return self._ensemble.leader()
 
     def line(self, peer: int, role: storm.Role | None = None, ports: Mapping[str, int] = MappingProxyType({})) -> str:
-        """The server line of ``peer``."""
+        """The server line of ``peer``. A member stays at its address but for one that moves by ``ports``, or when all
+        is calm and everybody goes back, and then only while all know of each other: who is away meanwhile must find
+        those it knew where they were."""
         me = self._ensemble.peers[peer].config.me
         assert me is not None
+        newest = max((other.configs[0] for other in self._ensemble.peers.values()), key=lambda config: config.version)
+        member = newest.members.get(peer)
+        if member is not None and not (self._together(newest.version) and (ports or self.calm)):
+            addresses = {"quorum": member.quorum, "election": member.election}
+            ports = {name: Address.parse(address).port for name, address in addresses.items()}
         return server_line(peer, role or me.role, ports)
+
+    def _together(self, version: int) -> bool:
+        """Whether every peer that was ever started runs and knows the membership of this version."""
+        peers = [self._ensemble.peers[peer] for peer in self.begun]
+        frozen = self._run.nemesis.frozen
+        return all(peer.running and peer.id not in frozen and peer.configs[0].version == version for peer in peers)
 
     async def start(self, peer: int) -> None:
         """Start a peer that is down."""

@@ -65,10 +65,14 @@ class History:
             case SyncReceived(mode=mode, zxid=zxid):
                 reached = self._reached.get(peer, 0)
                 invariant(zxid >= reached, "a sync takes nothing back", peer=peer, mode=mode, to=zxid, had=reached)
-                if mode == "SNAP":
+                if mode == "SNAP" and zxid & COUNTER_MASK:
                     self._reached[peer] = zxid
-                    if zxid & COUNTER_MASK and zxid not in self._payloads:
+                    if zxid not in self._payloads:
                         self._untold.add(zxid)
+                elif mode == "SNAP":
+                    # An epoch without a transaction: its start is part of no history, and another leader lacks it.
+                    at = bisect_right(self.history, zxid)
+                    self._reached[peer] = self.history[at - 1] if at else 0
             case PeerStarted(last_zxid=zxid):
                 # A learner may apply what a quorum holds before its own log does, and lose it in a crash.
                 self._reached[peer] = min(zxid, self._reached.get(peer, 0))
