@@ -6,13 +6,20 @@ from contextlib import asynccontextmanager
 from trioquorum.client import Client
 from trioquorum.config import Settings
 from trioquorum.errors import Code, RequestFailed
+from trioquorum.storage.log_format import encode_records, header
 from trioquorum.storage.membership import COMMITTED, NEXT
+from trioquorum.storage.names import LOG, file_name
 from trioquorum.testing import MemoryEnsemble
+from trioquorum.testing.settled import on_disk
 from trioquorum.tree.acl import digest_id
+from trioquorum.tree.paths import CONFIG
+from trioquorum.wire.ops import Op
+from trioquorum.wire.txn import SetDataTxn, Txn, TxnHeader
 from trioquorum.zab.reconfig import parse_config
 
 PASSWORD = b"super:secret"
 SETTINGS = Settings(reconfig_enabled=True, super_digest=digest_id(PASSWORD), voters_min=1)
+FIRST_ZXID = 0x100000001
 LOST = (Code.CONNECTIONLOSS, Code.REQUESTTIMEOUT)
 
 
@@ -61,3 +68,18 @@ async def refused(client: Client, *args: Iterable[object], **options: object) ->
     except RequestFailed as failure:
         return failure.code
     return Code.OK
+
+
+async def leave_pending(ensemble: MemoryEnsemble, lines: Iterable[str], *peers: int) -> None:
+    """What a crash between a proposal and its commit leaves at these peers, which are stopped: noted and logged."""
+    ends = {peer: (await on_disk(ensemble.peers[peer].disk)).last_zxid for peer in peers}
+    assert len(set(ends.values())) == 1, ends
+    end = ends[peers[0]]
+    version = end + 1 if end else FIRST_ZXID
+    text = "\n".join([*lines, f"version={version:x}"]).encode()
+    txn = Txn(TxnHeader(0, 0, version, 0, Op.RECONFIG), SetDataTxn(CONFIG, text, -1))
+    ensemble.safety.proposed_unseen(version)
+    for peer in peers:
+        files = ensemble.peers[peer].disk.files
+        files[NEXT] = bytearray(text)
+        files[file_name(LOG, version)] = bytearray(header(end) + encode_records([txn.encode()]))

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.reconfig.kit import SETTINGS, operator, stored, voters, wait_led, wait_members
+from tests.reconfig.kit import SETTINGS, leave_pending, operator, stored, voters, wait_led, wait_members
 from tests.sim.kit import assert_all_equal, events_of
 from trioquorum.errors import RequestFailed
 from trioquorum.events import Event, MembershipChanged, MembershipProposed, StateChanged
@@ -93,13 +93,25 @@ async def test_a_pending_file_is_completed_at_start(autojump_clock: MockClock) -
         await ensemble.stop()
         removed = min({1, 2, 3} - {leader})
         lines = [line for line in text.splitlines() if line.startswith("server") and f"server.{removed}=" not in line]
-        for peer in (1, 2, 3):
-            ensemble.peers[peer].disk.files[NEXT] = bytearray("\n".join([*lines, "version=100000777"]).encode())
+        await leave_pending(ensemble, lines, 1, 2, 3)
         await ensemble.start()
         await ensemble.wait_serving()
         await wait_members(ensemble, {1, 2, 3} - {removed})
         assert {stored(ensemble, peer)[1] for peer in ensemble.running()} == {None}
         assert len(events_of(ensemble, MembershipChanged)) >= 2
+
+
+async def test_a_proposal_that_no_log_has_is_void(autojump_clock: MockClock) -> None:
+    """Noted in the moment of a crash, and never logged: nobody acknowledged it, so it asks for nobody's vote."""
+    async with open_ensemble(MemoryNetwork(), peers=3, settings=SETTINGS) as ensemble:
+        await ensemble.wait_serving()
+        await ensemble.stop()
+        for peer in (1, 2, 3):
+            ensemble.peers[peer].disk.files[NEXT] = bytearray(f"{server_line(9)}\nversion=100000777".encode())
+        await ensemble.start()
+        await ensemble.wait_serving()
+        assert {NEXT in ensemble.peers[peer].disk.files for peer in (1, 2, 3)} == {False}
+        assert voters(ensemble, 1) == {1, 2, 3}
 
 
 async def test_a_stale_pending_file_is_removed(autojump_clock: MockClock) -> None:

@@ -3,13 +3,11 @@
 Upstream's ReconfigRecoveryTest and ReconfigDuringLeaderSyncTest.
 """
 
-from collections.abc import Sequence
-
 import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.reconfig.kit import SETTINGS, operator, stored, voters, wait_members
+from tests.reconfig.kit import SETTINGS, leave_pending, operator, stored, voters, wait_members
 from tests.reconfig.test_crashes import crash_at
 from tests.sim.kit import assert_all_equal, events_of
 from trioquorum.errors import RequestFailed
@@ -22,17 +20,8 @@ from trioquorum.events import (
     MembershipProposed,
     SyncReceived,
 )
-from trioquorum.storage.membership import NEXT
-from trioquorum.testing import MemoryEnsemble, open_ensemble, server_line
+from trioquorum.testing import open_ensemble, server_line
 from trioquorum_transports.memory import MemoryNetwork
-
-PENDING = 0x100000777
-
-
-def leave_pending(ensemble: MemoryEnsemble, lines: Sequence[str], *peers: int, version: int = PENDING) -> None:
-    """What a crash between a proposal and its end leaves at these peers."""
-    for peer in peers:
-        ensemble.peers[peer].disk.files[NEXT] = bytearray("\n".join([*lines, f"version={version:x}"]).encode())
 
 
 async def test_a_pending_membership_needs_its_own_quorum(autojump_clock: MockClock) -> None:
@@ -40,7 +29,7 @@ async def test_a_pending_membership_needs_its_own_quorum(autojump_clock: MockClo
     async with open_ensemble(MemoryNetwork(), peers=3, joiners=2, settings=SETTINGS) as ensemble:
         await ensemble.wait_serving()
         await ensemble.stop()
-        leave_pending(ensemble, [server_line(peer) for peer in (3, 4, 5)], 1, 2, 3)
+        await leave_pending(ensemble, [server_line(peer) for peer in (3, 4, 5)], 1, 2, 3)
         ensemble.trace.clear()
         await ensemble.start(1, 2, 3)
         await trio.sleep(120)
@@ -81,7 +70,7 @@ async def test_observers_become_voters_by_an_election(autojump_clock: MockClock)
     async with open_ensemble(MemoryNetwork(), peers=2, observers=2, settings=SETTINGS) as ensemble:
         await ensemble.wait_serving()
         await ensemble.stop()
-        leave_pending(ensemble, [server_line(peer) for peer in (1, 2, 3, 4)], 1, 2, 3, 4)
+        await leave_pending(ensemble, [server_line(peer) for peer in (1, 2, 3, 4)], 1, 2, 3, 4)
         await ensemble.start()
         await ensemble.wait_serving()
         await wait_members(ensemble, {1, 2, 3, 4})

@@ -102,7 +102,8 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.callback(events.subscribe(metrics.read))
         snapshots, logs = around.disks or open_disks(config, stack)
-        members = Members(config, await Membership.load(snapshots, config.quorum_config()), events)
+        membership = await Membership.load(snapshots, config.quorum_config())
+        members = Members(config, membership, events)
         around.on_members(members)
         answerer = answerer_of(config, members, (snapshots, logs), stats, metrics, events, around.rng, around.wall_ms)
         ports = await stack.enter_async_context(
@@ -118,6 +119,7 @@ async def serve(
             trust=trust,
             new_tree=partial(DataTree, emulates_353=config.emulate_353_ttl_nodes),
         )
+        await membership.forget_unlogged(db.last_logged)
         epochs = await Epochs.load(snapshots, db.last_zxid)
         around.on_database(db)
         peer = Peer(config, events, around, db, epochs, members, ports, stats)

@@ -69,6 +69,21 @@ class Membership:
         """
         await self._see(config if config.version > self.committed.version else self.committed)
 
+    async def forget_unlogged(self, last_logged: int) -> None:
+        """What was proposed in a transaction that a crash kept out of the log here was never acknowledged here.
+
+        Whoever is elected without it owes that to a quorum of the committed configuration of whom none has it, so it
+        is not committed and never will be. One that stayed would ask for the votes of peers that know more.
+
+        Raises:
+            DiskFailed: it is unknown whether it is gone.
+        """
+        if self.last_seen.version > max(last_logged, self.committed.version):
+            self.last_seen = self.committed
+            await self._remove_next()
+        else:
+            await trio.lowlevel.checkpoint()
+
     async def _see(self, config: QuorumConfig) -> None:
         # Memory first: a peer that is interrupted here behaves as one that has seen it.
         self.last_seen = config
@@ -91,10 +106,12 @@ class Membership:
             await trio.lowlevel.checkpoint()
             return False
         await self._disk.write_atomic(COMMITTED, config.text().encode())
+        if self.last_seen.version <= config.version:
+            await self._remove_next()
+        # Memory last, in one step with what the caller tells: nobody hears of it from another task before.
         self.committed = config
         if self.last_seen.version <= config.version:
             self.last_seen = config
-            await self._remove_next()
         return True
 
     async def _remove_next(self) -> None:

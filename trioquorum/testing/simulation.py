@@ -235,7 +235,7 @@ class Run:
             self.network,
             peers=plan.peers,
             observers=plan.observers,
-            observer_masters=plan.masters,
+            observer_masters=self._masters(),
             groups=plan.groups,
             joiners=self._joiners,
             settings=settings,
@@ -255,6 +255,11 @@ class Run:
                         self.network.delay(a, b, plan.delay_s)
             await ensemble.start(*self._members)
             yield ensemble
+
+    def _masters(self) -> tuple[int, ...]:
+        """Where every voter is a master, observers take whoever joins for one too."""
+        joiners = range(len(self._members) + 1, len(self._members) + self._joiners + 1)
+        return (*self.plan.masters, *(joiners if len(self.plan.masters) == self.plan.peers else ()))
 
     def _disk(self, peer: int) -> SimDisk:
         rng = random.Random(f"disk/{self.plan.seed}/{peer}")

@@ -201,6 +201,13 @@ class Election:
             older: Effect = _observe(sender, note, "ignored: older round")
             # A non-voter's round means nothing to voters, and they would answer its answer.
             return [older, Send(sender, self._note())] if self._my_id in self._voters else [older]
+        if note.leader == NO_VOTE and note.round > self.round:
+            # Who gets a vote by a configuration that is pending has none to cast yet. Its round counts all the same,
+            # or the two of us would ignore each other for ever.
+            self.round = note.round
+            self._received.clear()
+            joined = _observe(sender, note, "joined: newer round")
+            return [joined, *self._change(self._initial, "newer round"), *self._weigh()]
         if note.leader not in self._voters:
             return [_observe(sender, note, "ignored: the leader is not a voter")]
         if self._initial.zxid == UNTRUSTED_ZXID:

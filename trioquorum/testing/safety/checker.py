@@ -52,6 +52,10 @@ class Safety:
         """Zxids up to which all is committed, told of or not."""
         return self._past.ends
 
+    def proposed_unseen(self, zxid: int) -> None:
+        """A leader proposed ``zxid``, the next one of its epoch, when nobody looked: a test wrote it into logs."""
+        self._terms.proposed[zxid >> 32] = zxid
+
     @property
     def leaders(self) -> dict[int, int]:
         """Who led which epoch."""
