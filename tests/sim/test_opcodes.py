@@ -1,4 +1,4 @@
-"""Opcodes that a client may not use, or that do not exist: told so with zxid 0, then cut off (client-protocol §5)."""
+"""Opcodes that a client may not use, or that do not exist: told so with zxid −1, then cut off (as ZooKeeper 3.8)."""
 
 import anyio
 import pytest
@@ -32,6 +32,6 @@ async def test_what_is_no_request(op: int, leads: bool, autojump_clock: MockCloc
         with pytest.raises(anyio.EndOfStream):
             await stream.receive()
         (_, answer) = frames
-        assert answer == (7).to_bytes(4) + bytes(8) + int(Code.UNIMPLEMENTED).to_bytes(4, signed=True)
+        assert answer == (7).to_bytes(4) + b"\xff" * 8 + int(Code.UNIMPLEMENTED).to_bytes(4, signed=True)
         assert ensemble.peers[leader].database.last_zxid == before
         await stream.aclose()

@@ -240,10 +240,12 @@ class LeaderService(Service):
                 send_packets([QuorumPacket(PacketType.SYNC, 0)], [outbox])
 
     def revalidate(self, session: int, timeout_ms: int, owner: object) -> bool:
-        """Whether a session that a client brings to another peer lives; then that peer owns it."""
+        """Whether a session that a client brings to ``owner`` lives; then that peer owns it, and no connection here."""
         if not self.tracker.touch(session, self._now_ms(), timeout_ms):
             return False
         self.tracker.set_owner(session, owner)
+        if owner != self.terms.server_id:
+            self.supersede(session)
         return True
 
     # Sessions

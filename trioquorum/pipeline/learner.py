@@ -16,7 +16,6 @@ from trioquorum.storage.database import Database
 from trioquorum.tree.acl import Identity
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds, TouchTable
-from trioquorum.wire.client import reply
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import OF_LOCAL_SESSION, PacketType, QuorumPacket, encode_request, encode_revalidate
 from trioquorum.wire.txn import Txn, decode_txn
@@ -93,7 +92,7 @@ class LearnerService(Service):
     def _synced(self, client: Client, xid: int, payload: bytes) -> None:
         if client.waiting and client.waiting[0][1] == xid and client.waiting[0][0] == Op.SYNC:
             self.answered(client)
-            client.send(reply(xid, self.tree.last_zxid, 0, payload[8:]))
+            self._answer(client, Op.SYNC, xid, payload)
             self._drain(client)
 
     def validate(self, client: Client) -> None:

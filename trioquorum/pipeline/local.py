@@ -6,6 +6,7 @@ from trioquorum.pipeline.client import Client
 from trioquorum.tree import reads
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.client import decode_multi_read, decode_path_watch
+from trioquorum.wire.jute import encode_text
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import (
     ClientInfo,
@@ -95,7 +96,7 @@ def _who_am_i(tree: DataTree, client: Client, payload: bytes) -> bytes:
 def _sync(tree: DataTree, client: Client, payload: bytes) -> bytes:
     """On the leader a sync has nothing to wait for but its turn (§20.4)."""
     del tree, client
-    return payload[BODY_AT:]
+    return encode_text(_path(payload))
 
 
 def _ping(tree: DataTree, client: Client, payload: bytes) -> bytes:

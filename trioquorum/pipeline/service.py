@@ -20,6 +20,7 @@ from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
 from trioquorum.tree.prep import WriteRequest
+from trioquorum.tree.reads import NO_ZXID
 from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds
 from trioquorum.wire.client import REQUEST_HEADER, encode_connect_response, frame, reply, session_password
 from trioquorum.wire.ops import Op, Xid
@@ -324,7 +325,7 @@ class Service:
         elif op == GOODBYE and self.local is not None:
             self.local.end(client, xid)
         else:
-            client.send(reply(xid, 0, Code.UNIMPLEMENTED))
+            client.send(reply(xid, NO_ZXID, Code.UNIMPLEMENTED))
             client.close()
 
     def _drain(self, client: Client) -> None:

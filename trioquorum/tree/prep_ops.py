@@ -259,8 +259,6 @@ def _valid_node(pending: PendingChanges, path: str | None) -> tuple[str, Change]
 
 
 def _full_path(path: str | None) -> str:
-    if path is None:
-        raise RequestFailed(Code.MARSHALLINGERROR)
-    if not validate_path(path):
+    if path is None or not validate_path(path):
         raise RequestFailed(Code.BADARGUMENTS)
     return path

@@ -30,8 +30,9 @@ Auth = Sequence[Identity]
 PERSISTENT = 0
 PERSISTENT_RECURSIVE = 1
 NO_ZXID = -1
+"""What an event carries that no transaction caused, and the answer to an opcode that nobody knows."""
+
 MULTI_READ_BYTES_MAX = 8 << 20
-"""What an event carries that no transaction caused."""
 
 
 def _node(tree: DataTree, path: str | None, auth: Auth, perm: int = Perm.READ) -> Node:
@@ -113,10 +114,10 @@ def get_acl(tree: DataTree, path: str | None, auth: Auth) -> bytes:
 
 
 def get_all_children_number(tree: DataTree, path: str | None, auth: Auth) -> bytes:
-    """How many nodes there are below this one."""
+    """How many nodes there are below this one; below the root's other name, "", there is the root as well."""
     node = _node(tree, path, auth)
     if path in ("", ROOT):
-        return IntResponse(len(tree.nodes) - 1).encode()
+        return IntResponse(len(tree.nodes) - (path == ROOT)).encode()
     count = 0
     below = [(path, node)]
     while below:
@@ -165,35 +166,40 @@ def remove_watches(tree: DataTree, path: str | None, kind: int, watcher: Watcher
 def set_watches(tree: DataTree, asked: SetWatches | SetWatches2, watcher: Watcher) -> bytes:
     """Register a client's watches again after it reconnected; what it missed since its last zxid is told at once.
 
-    Permissions are not checked, and persistent watches miss what happened (§11).
+    Permissions are not checked, and persistent watches miss what happened (§11). A list that is null ends it with
+    MARSHALLINGERROR; what the lists before it asked for is done.
     """
-    data, exist, child = asked.data or [], asked.exist or [], asked.child or []
-    persistent = (asked.persistent or []) if isinstance(asked, SetWatches2) else []
-    recursive = (asked.recursive or []) if isinstance(asked, SetWatches2) else []
     watches = tree.watches
-    for path in data:
-        node = tree.nodes.get(path)
+    for path in _listed(asked.data):
+        node = tree.nodes.get(path or ROOT)
         if node is None:
             watcher.notify(EventType.NODE_DELETED, path, NO_ZXID)
         elif mzxid_of(node) > asked.relative_zxid:
             watcher.notify(EventType.NODE_DATA_CHANGED, path, NO_ZXID)
         else:
             watches.add_data(path, watcher)
-    for path in exist:
-        if path in tree.nodes:
+    for path in _listed(asked.exist):
+        if (path or ROOT) in tree.nodes:
             watcher.notify(EventType.NODE_CREATED, path, NO_ZXID)
         else:
             watches.add_data(path, watcher)
-    for path in child:
-        node = tree.nodes.get(path)
+    for path in _listed(asked.child):
+        node = tree.nodes.get(path or ROOT)
         if node is None:
             watcher.notify(EventType.NODE_DELETED, path, NO_ZXID)
         elif pzxid_of(node) > asked.relative_zxid:
             watcher.notify(EventType.NODE_CHILDREN_CHANGED, path, NO_ZXID)
         else:
             watches.add_child(path, watcher)
-    for path in persistent:
-        watches.add_persistent(path, watcher, recursive=False)
-    for path in recursive:
-        watches.add_persistent(path, watcher, recursive=True)
+    if isinstance(asked, SetWatches2):
+        for path in _listed(asked.persistent):
+            watches.add_persistent(path, watcher, recursive=False)
+        for path in _listed(asked.recursive):
+            watches.add_persistent(path, watcher, recursive=True)
     return b""
+
+
+def _listed(paths: list[str] | None) -> list[str]:
+    if paths is None:
+        raise RequestFailed(Code.MARSHALLINGERROR)
+    return paths
