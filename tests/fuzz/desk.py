@@ -195,8 +195,8 @@ def examine(data: bytes, size: int) -> None:
         return
     cut = Desk()
     answer_cut, closed_cut = talk(cut, pieces_of(data, size))
-    if not closed and not closed_cut and all(op != Op.AUTH for _, op in requests(data)):
-        # A connection that is closed loses what is under way, and an identity is given at once.
+    if not closed and not closed_cut and all(op not in (Op.AUTH, Op.SASL) for _, op in requests(data)):
+        # A connection that is closed loses what is under way, and identities are answered at once.
         assert answer == answer_cut
         assert whole.service.tree.digest == cut.service.tree.digest
         assert whole.service.tree.last_zxid == cut.service.tree.last_zxid
