@@ -66,7 +66,8 @@ def test_counting_descendants(server: Server) -> None:
         return IntResponse.decode(reads.get_all_children_number(server.tree, path, [])).value
 
     assert [count(path) for path in ("/a", "/a/b/c", "/zookeeper")] == [2, 0, 2]
-    assert count("/") == count("") == len(server.tree.nodes) - 1
+    assert count("/") == len(server.tree.nodes) - 1
+    assert count("") == len(server.tree.nodes)  # the root's other name stands outside of it, as in ZooKeeper
     assert failure(reads.get_all_children_number, server.tree, "/p", []) is Code.NOAUTH
 
 
@@ -120,6 +121,11 @@ def test_set_watches_tells_what_was_missed(server: Server) -> None:
 
 
 def test_set_watches_with_nulls(server: Server) -> None:
+    """A list that is null ends the request; those before it count (as in ZooKeeper)."""
     ear = Connection(2)
-    assert reads.set_watches(server.tree, SetWatches2(0, None, None, None, None, None), ear) == b""
+    asked = SetWatches2(0, None, ["/a"], None, None, None)
+    assert failure(reads.set_watches, server.tree, asked, ear) is Code.MARSHALLINGERROR
     assert not server.tree.watches
+    asked = SetWatches2(0, [], ["/nowhere"], None, None, None)
+    assert failure(reads.set_watches, server.tree, asked, ear) is Code.MARSHALLINGERROR
+    assert server.tree.watches
