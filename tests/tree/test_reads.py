@@ -80,6 +80,8 @@ def test_ephemerals_by_prefix(server: Server) -> None:
         return ChildrenResponse.decode(reads.get_ephemerals(server.tree, session, prefix)).children
 
     assert of(1, None) == of(1, "") == of(1, " ") == of(1, "/") == ["/a/b/e0", "/a/e1", "/e2"]
+    assert of(1, "\0") == of(1, " /\x1f\0") == of(1, None)
+    assert of(1, "\xa0") == of(1, " /a") == []
     assert of(1, "/a") == ["/a/b/e0", "/a/e1"]
     assert of(1, "/a/e") == ["/a/e1"]
     assert of(2, "/") == []

@@ -33,6 +33,8 @@ NO_ZXID = -1
 """What an event carries that no transaction caused, and the answer to an opcode that nobody knows."""
 
 MULTI_READ_BYTES_MAX = 8 << 20
+_BLANKS = "".join(map(chr, range(0x21)))
+"""What Java's ``trim`` takes for blank."""
 
 
 def _node(tree: DataTree, path: str | None, auth: Auth, perm: int = Perm.READ) -> Node:
@@ -132,7 +134,7 @@ def get_all_children_number(tree: DataTree, path: str | None, auth: Auth) -> byt
 def get_ephemerals(tree: DataTree, session: int, prefix: str | None) -> bytes:
     """Paths of this session's ephemerals that start with ``prefix``, sorted; null, blank and ``/`` mean all."""
     paths = sorted(tree.ephemerals.get(session, ()))
-    if prefix is not None and prefix.strip() and prefix != "/":
+    if prefix is not None and prefix.strip(_BLANKS) not in ("", ROOT):
         paths = [path for path in paths if path.startswith(prefix)]
     return ChildrenResponse(paths).encode()
 
