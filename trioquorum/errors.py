@@ -105,6 +105,13 @@ class RequestFailed(TrioquorumError):
         self.code = code
 
 
+class MemberIdTooLarge(RequestFailed):
+    """A reconfiguration (zab/reconfig) names an id that only we refuse: told to nobody who may not reconfigure."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.BADARGUMENTS)
+
+
 class TransactionFailed(RequestFailed):
     """A multi was rolled back (client/): ``code`` is why, ``at`` the operation it hit, ``codes`` one per operation."""
 

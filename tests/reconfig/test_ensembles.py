@@ -173,10 +173,12 @@ async def test_requests_that_are_refused(autojump_clock: MockClock) -> None:
         async with operator(ensemble) as client, ensemble.client() as stranger:
             before = await client.get_config()
             assert await refused(stranger, leaving=[1]) is Code.NOAUTH
+            assert await refused(stranger, [server_line(999)]) is Code.NOAUTH
             assert await refused(stranger, leaving=[1, 2, 3]) is Code.BADARGUMENTS
             assert await refused(client, leaving=[1, 2, 3], from_config=5) is Code.BADVERSION
             assert await refused(client, leaving=["x"]) is Code.MARSHALLINGERROR
             assert await refused(client, ["server.9=garbage"]) is Code.BADARGUMENTS
+            assert await refused(client, [server_line(999)]) is Code.BADARGUMENTS
             assert await refused(client, [server_line(1).replace("peer1", "peer2")]) is Code.BADARGUMENTS
             assert await refused(client, [server_line(4).rpartition(";")[0]]) is Code.BADARGUMENTS
             away = [server_line(1), server_line(8), server_line(9)]

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from trioquorum.errors import Code, PeerProtocolError, RequestFailed
+from trioquorum.errors import Code, MemberIdTooLarge, PeerProtocolError, RequestFailed
 from trioquorum.tree import prep_ops
 from trioquorum.tree.acl import DEFAULT_RULES, AclRules, Identity, check_acl
 from trioquorum.tree.nodes import DataTree
@@ -219,8 +219,13 @@ def _reconfig(prep: Prep, request: WriteRequest) -> Record:
     if prep.members is None:
         raise RequestFailed(Code.RECONFIGDISABLED)
     prep.sessions.check(request.session, request.owner)
-    text = prep.members.next_config(ReconfigRequest.decode(request.body), prep.zxid)
     node = prep.pending.get(CONFIG)
+    try:
+        text = prep.members.next_config(ReconfigRequest.decode(request.body), prep.zxid)
+    except MemberIdTooLarge:
+        # ZooKeeper has no such bound, so it would ask for the permission next.
+        check_acl(node.acl, Perm.WRITE, request.auth)
+        raise
     check_acl(node.acl, Perm.WRITE, request.auth)
     prep.pending.put(CONFIG, Change(-1, node.aversion, node.cversion, node.children, node.acl, node.owner, text))
     return SetDataTxn(CONFIG, text, -1)

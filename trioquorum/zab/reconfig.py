@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from trioquorum.errors import Code, ConfigError, RequestFailed
+from trioquorum.errors import Code, ConfigError, MemberIdTooLarge, RequestFailed
 from trioquorum.wire.records import ReconfigRequest
 from trioquorum.zab.quorum import Member, QuorumConfig
 
@@ -95,7 +95,7 @@ def parse_member(sid: int, value: str) -> Member:
         ConfigError: it is not that.
     """
     if sid > SID_MAX:
-        raise ConfigError(f"server id {sid} is out of range; use 0 to {SID_MAX}")
+        raise _IdTooLarge(f"server id {sid} is out of range; use 0 to {SID_MAX}")
     server, *clients = map(str.strip, value.split(";"))
     if len(clients) > len(_CLIENT_SCHEMES) or (clients and not clients[-1]):
         raise ConfigError(f"{value!r} is no server; {_HINT}")
@@ -139,6 +139,10 @@ def _role(text: str) -> Literal["participant", "observer"]:
 # -- From a request to the next configuration ----------------------------------------------------------------------
 
 
+class _IdTooLarge(ConfigError):
+    """See ``SID_MAX``."""
+
+
 def next_config(
     request: ReconfigRequest,
     zxid: int,
@@ -168,6 +172,8 @@ def next_config(
         else:
             members = _changed(request, last_seen)
         config = QuorumConfig(members, zxid)
+    except _IdTooLarge:
+        raise MemberIdTooLarge from None
     except ConfigError:
         raise RequestFailed(Code.BADARGUMENTS) from None
     if len(config.voters) < voters_min:
