@@ -73,8 +73,11 @@ class Nemesis:
                 nursery.start_soon(self._carry_out, strike, began, name=f"strike {strike.kind}")
             await trio.sleep_forever()
 
-    async def calm(self) -> None:
-        """Take everything back, once ``run`` was cancelled: every peer runs, every link works, every disk is sound."""
+    async def calm(self, late: trio.Nursery) -> None:
+        """Take everything back, once ``run`` was cancelled: every peer runs, every link works, every disk is sound.
+
+        Who only now finds its data damaged is started again in ``late``.
+        """
         plan = self.plan
         self.network.heal_all()
         for node in self._nodes():
@@ -93,6 +96,7 @@ class Nemesis:
             self._nursery = nursery
             for peer in self.begun():
                 nursery.start_soon(self.revive, peer, 0.0)
+        self._nursery = late
 
     def failed(self, life: Life, error: Exception) -> bool:
         """Whether a peer may stop for this reason; it is started again later."""

@@ -287,7 +287,7 @@ class Run:
             with trio.move_on_after(self.plan.safety_s):
                 await self.nemesis.run(ensemble)
             self.phase = "liveness"
-            await self._heal(ensemble)
+            await self._heal(ensemble, nursery)
             await trio.sleep(CALM_S)
             self.over = True
             with trio.move_on_after(ENDING_WITHIN_S):
@@ -304,9 +304,9 @@ class Run:
         self.phase = "checks"
         await self._check(ensemble, workloads)
 
-    async def _heal(self, ensemble: MemoryEnsemble) -> None:
+    async def _heal(self, ensemble: MemoryEnsemble, nursery: trio.Nursery) -> None:
         began = trio.current_time()
-        await self.nemesis.calm()
+        await self.nemesis.calm(nursery)
         self.calm = True
         await self._serving(ensemble)
         self.report.healed_s = trio.current_time() - began
