@@ -472,8 +472,20 @@ async def test_a_guest_is_heard_while_its_link_lasts(autojump_clock: MockClock) 
         await second.aclose()
 
 
+async def test_who_has_not_heard_that_it_moved_is_called_where_it_is(autojump_clock: MockClock) -> None:
+    """It asks to be called back; at the address it is to have nobody answers."""
+    async with running(1, 2) as net:
+        net.meshes[2].set_members({1: Address("memory", "p1", 7001), 2: address(2)})
+        net.meshes[1].send(2, note(1))
+        net.meshes[2].send(1, note(2))
+        with trio.fail_after(1):
+            assert await net.meshes[1].receive() == (2, note(2))
+            assert await net.meshes[2].receive() == (1, note(1))
+
+
 @pytest.mark.parametrize(
-    ("sid", "of"), [(1, "memory://p9:1"), (256, "memory://p9:1"), (9, "memory://0.0.0.0:1"), (9, "nowhere")]
+    ("sid", "of"),
+    [(1, "memory://p9:1"), (256, "memory://p9:1"), (9, "memory://0.0.0.0:1"), (9, "nowhere"), (9, "pigeon://p9:1")],
 )
 async def test_who_cannot_be_a_guest(sid: int, of: str, autojump_clock: MockClock) -> None:
     async with running(1, guests=True) as net:

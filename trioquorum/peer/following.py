@@ -112,7 +112,12 @@ class Following:
                     self._master = sid
                     return link
             if trio.current_time() >= give_up_at:
-                raise RoleEnded("no observer master answers" if fed else f"leader {self._leader} does not answer")
+                if not fed:
+                    raise RoleEnded(f"leader {self._leader} does not answer")
+                # Followers feed nobody before the leader is established, and that may need us: a pending
+                # configuration may make us a voter.
+                fed = False
+                continue
             await trio.sleep(delay_s + (peer.jitter_s(config.observer_reconnect_delay_ms) if fed else 0.0))
             delay_s = min(2 * delay_s, config.learner_connect_retry_ms / 1000)
 

@@ -214,10 +214,11 @@ class ElectionMesh:
 
     async def _dial(self, peer: MeshPeer) -> None:
         """One attempt; a link that stays is served to its end."""
-        transport = self._transports[peer.address.scheme]
+        address = peer.take_address()
+        transport = self._transports[address.scheme]
         try:
             with trio.fail_after(self._connect_timeout_s):
-                link = await transport.connect(peer.address, frame_bytes_max=self._limits.election_frame_bytes_max)
+                link = await transport.connect(address, frame_bytes_max=self._limits.election_frame_bytes_max)
         except (LinkClosed, trio.TooSlowError):
             await trio.lowlevel.checkpoint()
             return  # Normal: the peer may be down for days.
@@ -256,7 +257,7 @@ class ElectionMesh:
                 await self._serve(peer, link)
             elif verdict is Verdict.CALL_BACK:
                 peer.end_link("the other end has no link any more")
-                peer.call()
+                peer.call(self._named_address(hello))
 
     def _admit(self, hello: Hello) -> MeshPeer | None:
         """A peer that is not listed becomes a guest; the one that has been without a link longest makes room."""
@@ -268,15 +269,21 @@ class ElectionMesh:
             if idle is None:
                 return None
             self._remove(idle, "another guest came")
-        try:
-            address = Address.parse(hello.address)
-        except ConfigError:
-            return None
-        if address.host in WILDCARDS:
+        address = self._named_address(hello)
+        if address is None:
             return None
         guest = MeshPeer(hello.sid, address, guest=True)
         self._add(guest)
         return guest
+
+    def _named_address(self, hello: Hello) -> Address | None:
+        """Where the caller says that it listens, if that can be dialled."""
+        try:
+            address = Address.parse(hello.address)
+            self._transports[address.scheme]
+        except ConfigError:
+            return None
+        return None if address.host in WILDCARDS else address
 
     async def _first_frame(self, link: Link, patience: trio.CancelScope) -> Hello | None:
         with patience:

@@ -18,6 +18,7 @@ class MeshPeer:
         self.sid = sid
         self.address = address
         self.guest = guest
+        self.named: Address | None = None  # where to dial next, and only then
         self.life = trio.CancelScope()  # of its dialling
         self.waiting: bytes | None = None
         self.last: bytes | None = None
@@ -44,11 +45,20 @@ class MeshPeer:
         self.waiting = frame
         self.changed.unpark_all()
 
-    def call(self) -> None:
-        """Dial without waiting for the backoff, if there is no link."""
+    def call(self, named: Address | None = None) -> None:
+        """Dial without waiting for the backoff, if there is no link; at ``named`` if the peer said that it is there.
+
+        A peer may not have heard yet that its address changed, and could not if it were called at the new one alone.
+        """
+        self.named = named
         self.call_now = True
         self.failures = 0
         self.changed.unpark_all()
+
+    def take_address(self) -> Address:
+        """Where to dial this time."""
+        named, self.named = self.named, None
+        return named or self.address
 
     def link_up(self, scope: trio.CancelScope) -> None:
         """There is a link, which ``scope`` ends; what was said last is said again."""

@@ -199,8 +199,8 @@ class Election:
         """§5.1.4 and §5.2.5."""
         if note.round < self.round:
             older: Effect = _observe(sender, note, "ignored: older round")
-            # A non-voter's round means nothing to voters, and they would answer its answer.
-            return [older, Send(sender, self._note())] if self._my_id in self._voters else [older]
+            # Who takes us for a non-voter would answer our answer, unless that holds a vote.
+            return [older] if self.proposal.leader == NO_VOTE else [older, Send(sender, self._note())]
         if note.leader == NO_VOTE and note.round > self.round:
             # Who gets a vote by a configuration that is pending has none to cast yet. Its round counts all the same,
             # or the two of us would ignore each other for ever.
