@@ -374,3 +374,18 @@ async def test_an_observer_hears_of_it_through_a_follower(autojump_clock: MockCl
             await ensemble.wait_until(lambda: ensemble.peers[4].state == "following")
             await wait_members(ensemble, {1, 2, 3, 4})
         await assert_all_equal(ensemble)
+
+
+async def test_who_was_away_while_all_others_moved_is_found(autojump_clock: MockClock) -> None:
+    """It knows nobody's address; the leader knows its own."""
+    async with open_ensemble(MemoryNetwork(), settings=SETTINGS) as ensemble:
+        await ensemble.wait_serving()
+        await ensemble.stop(1)
+        await ensemble.wait_serving(2, 3)
+        async with operator(ensemble, 2, 3, request_timeout_ms=20_000) as client:
+            for moved in (2, 3):
+                await client.reconfig([server_line(moved, ports={"election": 7777, "quorum": 7778})])
+                await ensemble.wait_serving(2, 3)
+        await ensemble.start(1)
+        with trio.fail_after(30):
+            await ensemble.wait_serving(1, 2, 3)

@@ -123,6 +123,10 @@ class Elections:
         """A reconfiguration designated ``leader``: the role to take without an election, and looking peers are told."""
         return self._election.designated(leader, zxid, peer_epoch)
 
+    def call_members(self) -> None:
+        """Call every other member without a link."""
+        self._mesh.connect_all()
+
     def set_peer_epoch(self, epoch: int) -> None:
         """The epoch is established; looking peers are told so from now on."""
         self._election.set_peer_epoch(epoch)

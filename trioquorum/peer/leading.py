@@ -269,7 +269,7 @@ class Leading:
             await self._ticker()
 
     async def _ticker(self) -> None:
-        """Twice a tick: ping; every tick: is the quorum still there, whose session ran out?"""
+        """Twice a tick: ping; every tick: is the quorum still there, whose session ran out, whom do we not reach?"""
         half_tick_s = self.peer.config.tick_time_ms / 2000
         sync_limit = self.peer.config.sync_limit_ticks
         machine = self.service.machine
@@ -292,6 +292,8 @@ class Leading:
             if self.service.exhausted:
                 raise RoleEnded(f"epoch {self.epoch} has no transaction ids left")
             self.service.expire()
+            # A member that was away while others moved knows none of us where we are now: only we can find it.
+            self.peer.call_members()
 
     # What learners send
 

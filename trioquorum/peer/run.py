@@ -314,6 +314,11 @@ class Peer:
         assert self._elections is not None
         self._elections.set_peer_epoch(epoch)
 
+    def call_members(self) -> None:
+        """Call every other member without an election link."""
+        assert self._elections is not None
+        self._elections.call_members()
+
     def leading_votes(self) -> frozenset[int]:
         """Who elected this peer the leader it is now."""
         return self._elections.leading_votes if self._elections is not None else frozenset()

@@ -21,15 +21,15 @@ NETWORK: Final = (
 )  # fmt: skip
 DISK: Final = ("slow_disk", "failed_flush", "full_disk", "flipped_bit", "lost_file")
 PROCESS: Final = ("crash", "crash_all", "crash_at", "stop", "pause", "clock_jump")
-RARELY: Final = ("dead_links",)
+RARELY: Final = ("dead_links", "overtaken")
 """Drawn beside the others, and in few plans."""
 KINDS: Final = (*NETWORK, *RARELY, *DISK, *PROCESS)
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "all": KINDS,
     "none": (),
-    "network": (*NETWORK, *RARELY),
+    "network": (*NETWORK, "dead_links"),
     "disk": DISK,
-    "process": PROCESS,
+    "process": (*PROCESS, "overtaken"),
 }
 
 READ_ONLY: Final = "read_only_enabled"
@@ -154,7 +154,7 @@ def draw(
         workloads=tuple(chosen),
         strikes=_strikes(rng, length_s, kinds)
         + (_apart(rare, length_s, kinds) if settings.get(READ_ONLY) else ())
-        + _dead_links(seed, length_s, kinds),
+        + tuple(strike for kind in RARELY for strike in _rarely(kind, seed, length_s, kinds)),
     )
 
 
@@ -211,16 +211,15 @@ def _apart(rng: random.Random, length_s: float, kinds: Sequence[str]) -> tuple[S
     return (apart,) if apart.kind in kinds else ()
 
 
-def _dead_links(seed: int, length_s: float, kinds: Sequence[str]) -> tuple[Strike, ...]:
-    """Links that die unnoticed, now and then."""
-    rng = random.Random(f"dead links/{seed}")
+def _rarely(kind: str, seed: int, length_s: float, kinds: Sequence[str]) -> tuple[Strike, ...]:
+    """Strikes of a kind that most plans do without."""
+    rng = random.Random(f"{kind.replace('_', ' ')}/{seed}")
     count = rng.choice((1, 2, 4)) if rng.random() < RARE else 0
     times = sorted(rng.uniform(0.0, length_s) for _ in range(count))
     strikes = [
-        Strike(at_s=round(at_s, 3), kind="dead_links", lasts_s=0.0, a=rng.random(), b=rng.random(), size=0.0)
-        for at_s in times
+        Strike(at_s=round(at_s, 3), kind=kind, lasts_s=0.0, a=rng.random(), b=rng.random(), size=0.0) for at_s in times
     ]
-    return tuple(strike for strike in strikes if strike.kind in kinds)
+    return tuple(strikes) if kind in kinds else ()
 
 
 def _rare_limits(rng: random.Random) -> dict[str, int]:

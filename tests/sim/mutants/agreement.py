@@ -23,6 +23,16 @@ def leads_without_a_quorum_of_promises(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(EpochAgreement, "ack_epoch", lambda *_: True)
 
 
+@mutant("quorum-protocol §7.1, rule A", PROMISED, kinds=("overtaken",), seeds=4)
+def leads_who_knows_more(patch: pytest.MonkeyPatch) -> None:
+    real = EpochAgreement.ack_epoch
+
+    def as_if_it_knew_nothing(self: EpochAgreement, sid: int, current_epoch: int, last_zxid: int) -> bool:
+        return real(self, sid, min(current_epoch, 0), last_zxid)
+
+    patch.setattr(EpochAgreement, "ack_epoch", as_if_it_knew_nothing)
+
+
 @mutant("quorum-protocol §7.1, rules E, A and N", PROMISED, SYNCED, observers=2, kinds=("crash", "cut"), seeds=8)
 def observers_counted_in_the_agreement(patch: pytest.MonkeyPatch) -> None:
     def decides(self: EpochAgreement, config: QuorumConfig, sids: set[int]) -> bool:

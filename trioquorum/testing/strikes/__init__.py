@@ -32,6 +32,7 @@ STRIKES: Final[Mapping[str, Callable[[Nemesis, Strike], Awaitable[None]]]] = Map
         "stop": processes.stop,
         "pause": processes.pause,
         "clock_jump": processes.clock_jump,
+        "overtaken": processes.overtaken,
     }
 )
 """By kind."""

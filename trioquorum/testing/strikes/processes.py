@@ -24,6 +24,15 @@ from trioquorum.testing.nemesis import REVIVE_S, Nemesis
 from trioquorum.testing.plan import Strike
 from trioquorum.testing.seeded import schedule
 
+ALONE_S: Final = 1.0
+"""What a leader about to be overtaken says takes so long to arrive."""
+
+UNSURE_S: Final = 1.0
+"""The promises to its successor take so long to be written."""
+
+SUCCESSOR_S: Final = 5.0
+"""So long somebody is waited for who takes over."""
+
 CRASH_POINTS: Final[tuple[type[Event], ...]] = (
     PeerStarted,
     DatabaseLoaded,
@@ -81,6 +90,38 @@ async def crash_at(nemesis: Nemesis, strike: Strike) -> None:
         stop()
     if hit:
         await nemesis.revive(hit[0], REVIVE_S)
+
+
+async def overtaken(nemesis: Nemesis, strike: Strike) -> None:
+    """A leader dies with transactions that it alone has, and is back before its successor is sure of a quorum."""
+    ahead, ensemble = nemesis.ensemble.leader(), nemesis.ensemble
+    if ahead is None or ahead in nemesis.frozen:
+        return
+    nemesis.begin(strike, f"leader {ahead}")
+    others = [peer for peer in nemesis.begun() if peer != ahead]
+    for peer in others:
+        nemesis.network.delay_one_way(nemesis.node(ahead), nemesis.node(peer), ALONE_S)
+    await trio.sleep(ALONE_S * (0.2 + 0.6 * strike.a))
+    nemesis.power_off(ahead)
+    for peer in others:
+        nemesis.network.delay_one_way(nemesis.node(ahead), nemesis.node(peer), nemesis.plan.delay_s)
+        nemesis.disk_faults[peer].flush_extra_s = UNSURE_S
+    elected = trio.Event()
+
+    def watch(_: int, event: Event) -> None:
+        if isinstance(event, Elected):
+            elected.set()
+
+    stop = ensemble.subscribe(watch)
+    try:
+        with trio.move_on_after(SUCCESSOR_S):
+            await elected.wait()
+        await nemesis.revive(ahead, UNSURE_S * strike.b)
+        await trio.sleep(2 * UNSURE_S)
+    finally:
+        stop()
+        for peer in others:
+            nemesis.disk_faults[peer].flush_extra_s = 0.0
 
 
 async def stop(nemesis: Nemesis, strike: Strike) -> None:
