@@ -66,6 +66,7 @@ class MeshPeer:
         self.up_since = trio.current_time()
         self.silent_resends = 0
         self.call_now = False
+        self.named = None
         if self.waiting is None:
             self.waiting = self.last
 
