@@ -441,6 +441,17 @@ async def test_nothing_is_left_when_it_stops(autojump_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_members_may_change_while_it_stops(autojump_clock: MockClock) -> None:
+    net = Net([1, 2])
+    async with trio.open_nursery() as nursery:
+        await net.start(nursery, 1)
+        nursery.cancel_scope.cancel()
+    net.meshes[1].set_members({1: address(1), 3: address(3)})
+    net.meshes[1].send(3, note(1))
+    await trio.testing.wait_all_tasks_blocked()
+    assert net.linked(1) == set()
+
+
 async def test_alone(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     net = Net([1])
     await net.start(nursery, 1)

@@ -67,10 +67,10 @@ def test_script(path: Path, rewrite: bool) -> None:
 def decided(
     quorum: QuorumConfig | None = None, *, epoch: int = 5, last_seen: QuorumConfig | None = None
 ) -> EpochAgreement:
-    """Leader 1 of three, in a decided epoch; its own history ends at zxid 4.7, current epoch 4."""
+    """Leader 1 of three, in an epoch decided by them and by peer 4; its own history ends at zxid 4.7, current epoch 4."""
     agreement = EpochAgreement(1, quorum or config(1, 2, 3), epoch - 1, last_seen)
     agreement.set_leader_summary(4, 0x400000007)
-    for sid in (1, 2, 3):
+    for sid in (1, 2, 3, 4):
         agreement.propose_epoch(sid, epoch - 1)
     return agreement
 
@@ -138,10 +138,15 @@ def test_the_leader_may_not_understate_its_own_epoch() -> None:
         agreement.propose_epoch(1, 3)
 
 
-def test_discovery_uses_the_committed_configuration_only() -> None:
-    agreement = EpochAgreement(1, config(1, 2, 3), 0, config(1, 2, 3, 4, 5, version=1))
-    agreement.propose_epoch(1, 0)
-    assert agreement.propose_epoch(2, 0) == 1
+def test_a_pending_configuration_has_a_say_in_discovery_too() -> None:
+    agreement = EpochAgreement(1, config(1, 2, 3), 0, config(1, 4, 5, version=1))
+    agreement.set_leader_summary(0, 0)
+    for sid in (1, 2, 3):
+        assert agreement.propose_epoch(sid, 0) is None
+    assert agreement.propose_epoch(4, 0) == 1
+    for sid in (1, 2, 3):
+        assert not agreement.ack_epoch(sid, 0, 0)
+    assert agreement.ack_epoch(5, 0, 0)
 
 
 def test_a_quorum_acknowledges_the_epoch() -> None:

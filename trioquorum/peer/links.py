@@ -101,8 +101,8 @@ class ElectionMesh:
 
     def _add(self, peer: MeshPeer) -> None:
         self._peers[peer.sid] = peer
-        assert self._nursery is not None
-        self._nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
+        if self._nursery is not None:
+            self._nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
 
     def _remove(self, peer: MeshPeer, reason: str) -> None:
         del self._peers[peer.sid]
@@ -158,11 +158,15 @@ class ElectionMesh:
             for peer in self._peers.values():
                 nursery.start_soon(self._keep_dialling, peer, name=f"election link to {peer.sid}")
             task_status.started()
-            while True:
-                with trio.CancelScope() as self._listening:
-                    async with aclosing(listener):
-                        await self._accept(listener, nursery)
-                listener = await self._listen_again()
+            try:
+                while True:
+                    with trio.CancelScope() as self._listening:
+                        async with aclosing(listener):
+                            await self._accept(listener, nursery)
+                    listener = await self._listen_again()
+            finally:
+                # The membership may change until the last moment; nobody is dialled any more.
+                self._nursery = None
 
     async def _listen(self) -> Listener:
         transport = self._transports[self._my_address.scheme]

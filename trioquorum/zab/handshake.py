@@ -1,8 +1,11 @@
 """How a new leader and a quorum agree on an epoch and on its history (quorum-protocol §7.1–§7.2, rules E, A and N).
 
-Three questions, each answered once and then the same for everybody: which epoch (discovery; committed configuration
-only), may this leader lead it (nobody of the quorum knows more), do a quorum hold its history (both configurations).
-Only voters count, and a quorum without the leader itself decides nothing about the epoch.
+Three questions, each answered once and then the same for everybody: which epoch, may this leader lead it (nobody of
+the quorum knows more), do a quorum hold its history. Only voters count, and a quorum without the leader itself decides
+nothing about the epoch.
+
+While a configuration is pending, each answer takes a quorum of it too. The reference asks for that in the last question
+alone; then somebody who knows that the pending one is committed could be promised the same epoch by its quorum.
 """
 
 from typing import Final
@@ -35,7 +38,6 @@ class EpochAgreement:
         self.alone = False  # an oracle says that the other one of two voters is gone
         self._electors = electors
         self._my_id = my_id
-        self._config = config
         self._my_accepted_epoch = my_accepted_epoch
         self._configs = [config]
         if last_seen is not None and last_seen.version > config.version:
@@ -68,7 +70,7 @@ class EpochAgreement:
         # An observer raises the epoch too: it could not follow a leader below what it accepted.
         self._candidate = max(self._candidate, last_accepted_epoch + 1)
         self._proposers.add(sid)
-        if self._my_id in self._proposers and self._decides(self._config, self._proposers):
+        if self._my_id in self._proposers and self._decide(self._proposers):
             invariant(
                 self._candidate > self._my_accepted_epoch,
                 "a new epoch is above every accepted one",
@@ -104,19 +106,22 @@ class EpochAgreement:
             )
         if last_zxid != -1:
             self._ackers.add(sid)
-        self._acked = self._my_id in self._ackers and self._decides(self._config, self._ackers)
+        self._acked = self._my_id in self._ackers and self._decide(self._ackers)
         return self._acked
 
     def ack_new_leader(self, sid: int, zxid: int) -> bool:
-        """Rule N: ``sid`` acknowledged NEWLEADER. Whether a quorum of every configuration holds the history.
+        """Rule N: ``sid`` acknowledged NEWLEADER. Whether a quorum holds the history.
 
         An acknowledgement of another epoch changes nothing.
         """
         invariant(self.epoch is not None, "history is acknowledged after the epoch was decided", sid=sid)
         if not self._formed and self.epoch is not None and zxid == self.epoch << 32:
             self._synced.add(sid)
-            self._formed = all(self._decides(config, self._synced) for config in self._configs)
+            self._formed = self._decide(self._synced)
         return self._formed
+
+    def _decide(self, sids: set[int]) -> bool:
+        return all(self._decides(config, sids) for config in self._configs)
 
     def _decides(self, config: QuorumConfig, sids: set[int]) -> bool:
         alone = self.alone and config.oracle_may_decide and self._my_id in sids

@@ -307,7 +307,7 @@ class Links:
         invariant(not talk.promised, "packets come in their phase", learner=talk.learner, type="second ACKEPOCH")
         talk.promised = True
         talk.learner_zxid = zxid
-        counts = current != -1 and zxid != -1 and not talk.observer
+        counts = current != -1 and zxid != -1
         self._of(talk).promises(talk.learner, talk.leader, talk.epoch, zxid, counts=counts)
 
     def _ack_new_leader(self, talk: Conversation, zxid: int) -> None:

@@ -1,6 +1,7 @@
 """Who may lead: promises, quorums, one leader per epoch."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -9,6 +10,8 @@ from trioquorum.invariants import invariant
 from trioquorum.testing.safety.roles import LEADS, Roles
 from trioquorum.testing.safety.sight import COUNTER_MASK, Sight
 from trioquorum.zab.quorum import QuorumConfig
+
+NOTHING: Final = (-1, -1)
 
 
 class Term(msgspec.Struct):
@@ -35,6 +38,7 @@ class Terms:
         self._promises: dict[tuple[int, int], int] = {}
         self._leaders: dict[int, int] = {}
         self._knows: dict[int, tuple[int, int]] = {}  # (currentEpoch, last zxid) of each peer since it looks
+        self._forgetful: set[int] = set()  # they lost data: votes for them may be older
         self._least: dict[tuple[int, int], tuple[int, int]] = {}  # (round, peer) → the least that it knew in it
 
     def of(self, epoch: int, leader: int) -> Term:
@@ -57,7 +61,8 @@ class Terms:
         other = self._promises.get((epoch, learner))
         invariant(other is None, "one epoch is promised once", epoch=epoch, peer=learner, leader=leader, earlier=other)
         self._promises[epoch, learner] = leader
-        if self._on_disk(learner) <= self._on_disk(leader):
+        # The start of an epoch without a transaction is on no disk: the leader alone knows it.
+        if self._on_disk(learner) <= max(self._on_disk(leader), self._knows.get(leader, NOTHING)):
             self.of(epoch, leader).promised.add(learner)
 
     def _on_disk(self, peer: int) -> tuple[int, int]:
@@ -77,7 +82,7 @@ class Terms:
         term = self.of(epoch, leader)
         promised = term.promised
         invariant(
-            term.established or self._sight.is_quorum(leader, promised, self._configs(term, leader)[:1]),
+            term.established or self._sight.is_quorum(leader, promised, self._configs(term, leader)),
             "a quorum promised to follow",
             epoch=epoch,
             leader=leader,
@@ -117,6 +122,8 @@ class Terms:
                 self._check_elected(peer, leader, set(voters))
                 if leader == peer:
                     self._check_knowledge(peer, event.round, voters)
+            case Established(role=role) if role not in ("leader", "standalone"):
+                self._forgetful.discard(peer)
             case Established(role="leader", epoch=epoch):
                 self.check_promised(epoch, peer)
                 self.check_synced(epoch, peer)
@@ -150,6 +157,8 @@ class Terms:
 
     def _check_knowledge(self, leader: int, number: int, voters: Sequence[int]) -> None:
         """Nobody votes for who knows less; a vote for a peer without weight is worth nothing, so such a one may."""
+        if leader in self._forgetful:
+            return  # Rule A turns it away.
         knows = self._knows[leader]
         weighty = [voter for voter in voters if all(config.weight(voter) for config in self._sight.configs(leader))]
         more = {voter: least for voter in weighty if (least := self._least.get((number, voter), knows)) > knows}
@@ -190,5 +199,6 @@ class Terms:
         )
 
     def wiped(self, peer: int) -> None:
-        """``peer`` forgot its promises; others have to keep theirs."""
+        """``peer`` forgot its promises and what it knew; others have to keep theirs."""
+        self._forgetful.add(peer)
         self._promises = {key: leader for key, leader in self._promises.items() if key[1] != peer}

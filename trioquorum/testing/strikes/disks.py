@@ -83,6 +83,8 @@ async def _damage(nemesis: Nemesis, strike: Strike, hit: Callable[[SimDisk], obj
 
 def _is_spare(nemesis: Nemesis, peer: int) -> bool:
     ensemble = nemesis.ensemble
+    if nemesis.plan.peers == 1:
+        return False  # With nothing but what its operator wrote it would begin an ensemble of its own.
     # Whoever votes by what anybody takes for the membership, down or not.
     known = [config for it in nemesis.begun() for config in ensemble.peers[it].configs]
     voters = sorted({voter for config in known for voter in config.voters})
