@@ -67,7 +67,7 @@ def test_script(path: Path, rewrite: bool) -> None:
 def decided(
     quorum: QuorumConfig | None = None, *, epoch: int = 5, last_seen: QuorumConfig | None = None
 ) -> EpochAgreement:
-    """Leader 1 of three, in an epoch decided by them and by peer 4; its own history ends at zxid 4.7, current epoch 4."""
+    """Leader 1 of three, in an epoch that they and peer 4 decided; its history ends at zxid 4.7, current epoch 4."""
     agreement = EpochAgreement(1, quorum or config(1, 2, 3), epoch - 1, last_seen)
     agreement.set_leader_summary(4, 0x400000007)
     for sid in (1, 2, 3, 4):
