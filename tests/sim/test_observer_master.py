@@ -296,6 +296,7 @@ async def test_an_observer_ahead_of_a_master_waits_for_it(autojump_clock: MockCl
 
 
 async def test_a_silent_observer_is_given_up(autojump_clock: MockClock) -> None:
+    """It turns to the leader when no master answers."""
     network = MemoryNetwork()
     async with open_ensemble(network, observers=2, observer_masters=[1]) as ensemble:
         await ensemble.wait_serving()
@@ -303,7 +304,8 @@ async def test_a_silent_observer_is_given_up(autojump_clock: MockClock) -> None:
         await ensemble.wait_until(lambda: bool(events_of(ensemble, LearnerLeft, 1)))
         left = events_of(ensemble, LearnerLeft, 1)[0].event
         assert (left.learner, left.reason) == (4, "not heard of for 5 ticks")
-        await ensemble.wait_until(lambda: ensemble.peers[4].state != "observing")
+        await ensemble.wait_serving()
+        assert fed_by(ensemble, 4) == ensemble.leader()
         lost = [it.event.reason for it in events_of(ensemble, StateChanged, 4) if it.event.old == "observing"]
         assert lost[0].startswith("master 1 was silent")
         ensemble.heal()

@@ -16,6 +16,7 @@ from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.reconfig import Outcome, outcome
 
 BOTH: Final = "quorums of both, then a new membership"
+NO_VOTE: Final = "who has no vote any more commits nothing"
 COMMIT: Final = "a quorum's disks first, then COMMIT"
 STORM: Final[Any] = {"workloads": ("register", "storm"), "seeds": 6, "joiners": 3}
 SLOW: Final[Any] = {**STORM, "kinds": ("slow_disk",)}
@@ -50,7 +51,7 @@ def proposed_membership_in_force_at_learners(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(members.Members, "propose", propose)
 
 
-@mutant("quorum-protocol §19.4", "who has no vote any more commits nothing", **STORM)
+@mutant("quorum-protocol §19.4", NO_VOTE, **STORM)
 def leader_goes_on_without_a_vote(patch: pytest.MonkeyPatch) -> None:
     def stays(my_id: int, of: int, old: QuorumConfig, new: QuorumConfig, designated: int | None) -> Outcome:
         return outcome(my_id, of, old, new, designated) if designated is None else Outcome(ends_role=False)
@@ -90,7 +91,7 @@ def _reaches(self: Leader, configs: tuple[QuorumConfig, ...], end: int, acked: C
     return self.last_committed
 
 
-@mutant("quorum-protocol §19.7", COMMIT, BOTH, **SLOW)
+@mutant("quorum-protocol §19.7", COMMIT, BOTH, NO_VOTE, **SLOW)
 def acknowledgements_of_removed_members_count(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leader, "_held", lambda self, configs, end: _reaches(self, configs, end, self._acked.items()))
 
