@@ -60,11 +60,14 @@ class Order:
 
     def commits(self, leader: int, epoch: int, zxid: int) -> None:
         """COMMIT or INFORM. What a new leader hands on of its history is committed by NEWLEADER's quorum later."""
-        if zxid <= self._durable or not self.terms.of(epoch, leader).established:
+        term = self.terms.of(epoch, leader)
+        if zxid <= self._durable or not term.established:
             return
         for last in self._memberships.steps(self._durable, zxid):
             holders = self.sight.holders(last)
-            deciding = self._memberships.deciding(leader, last)
+            # What was pending when it was proposed may be in force since: a new leader's history is decided by its own.
+            old = last >> 32 < epoch and term.configs
+            deciding = term.configs if old else self._memberships.deciding(leader, last)
             invariant(
                 self.sight.is_quorum(leader, holders, deciding),
                 "a quorum's disks first, then COMMIT",
