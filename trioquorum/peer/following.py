@@ -82,7 +82,7 @@ class Following:
                 nursery.start_soon(self._watch_master)
                 self._feed_observers(service, nursery)
                 nursery.start_soon(self._peer.serve_clients, service)
-                nursery.start_soon(self._peer.keep_snapshots)
+                nursery.start_soon(self._peer.keeper.run)
                 if service.local is not None:
                     nursery.start_soon(self._expire_local, service)
                 await self._follow(link, service)

@@ -263,7 +263,7 @@ class Leading:
         self._serving.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.serve_clients, self.service if peer.config.leader_serves else None)
-            nursery.start_soon(peer.keep_snapshots)
+            nursery.start_soon(peer.keeper.run)
             nursery.start_soon(sweep, peer, self.service)
             nursery.start_soon(Reconfiguring(self).run, name="reconfigurations")
             await self._ticker()

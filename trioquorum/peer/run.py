@@ -180,7 +180,7 @@ class Peer:
         self._looking, self._looked = trio.CancelScope(), trio.Event()
         self._unserved, self._ports_free = trio.CancelScope(), trio.Event()
         self._ports_free.set()
-        self._keeper = Keeper(db, config, around.rng)
+        self.keeper = Keeper(db, config, around.rng)
 
     async def run(self) -> None:
         """One role after the other, until cancelled."""
@@ -372,10 +372,6 @@ class Peer:
         """Let clients in, for as long as the role lasts."""
         await self._ports_free.wait()
         await self._ports.serve(service)
-
-    async def keep_snapshots(self) -> None:
-        """Take snapshots when enough was logged, and remove what recovery no longer needs; while the role serves."""
-        await self._keeper.run()
 
 
 def open_disks(config: ServerConfig, stack: AsyncExitStack) -> tuple[Disk, Disk]:

@@ -54,7 +54,7 @@ async def _serve(peer: "Peer") -> None:
     peer.events.emit(Established(role="standalone", leader=my_id, epoch=last_zxid >> 32, zxid=last_zxid))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.serve_clients, service)
-        nursery.start_soon(peer.keep_snapshots)
+        nursery.start_soon(peer.keeper.run)
         nursery.start_soon(sweep, peer, service)
         await _tick(peer, service)
         nursery.cancel_scope.cancel(reason="a new epoch begins")
