@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     four_letter_words: frozenset[str] = FOUR_LETTER_WORDS
     leader_serves: bool = True
+    quorum_listen_on_all_ips: bool = False  # quorumListenOnAllIPs: at the quorum and election ports, on every address
     local_sessions: bool = False  # localSessionsEnabled: new sessions are known to the client's peer only
     local_sessions_upgrading: bool = False  # localSessionsUpgradingEnabled: the first ephemeral makes it everybody's
     client_listen_backlog: int = -1  # clientPortListenBacklog, -1: as many as the server accepts in a moment

@@ -133,3 +133,31 @@ class Transports:
                 raise ConfigError(f"no transport for {scheme}://; installed are {', '.join(names)}")
             self._by_scheme[scheme] = next(iter(found)).load()()
         return self._by_scheme[scheme]
+
+    def on_all_addresses(self) -> "Transports":
+        """The same, but who listens does so on every address of this host, at the port that was given."""
+        return _OnAllAddresses(self)
+
+
+class _OnAllAddresses(Transports):
+    def __init__(self, inner: Transports) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def __getitem__(self, scheme: str) -> Transport:
+        if scheme not in self._by_scheme:
+            self._by_scheme[scheme] = _ListensEverywhere(self._inner[scheme])
+        return self._by_scheme[scheme]
+
+
+class _ListensEverywhere:
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+
+    async def listen(self, address: Address, *, frame_bytes_max: int) -> Listener:
+        everywhere = "::" if ":" in address.host else "0.0.0.0"
+        wider = msgspec.structs.replace(address, host=everywhere)
+        return await self._inner.listen(wider, frame_bytes_max=frame_bytes_max)
+
+    async def connect(self, address: Address, *, frame_bytes_max: int) -> Link:
+        return await self._inner.connect(address, frame_bytes_max=frame_bytes_max)

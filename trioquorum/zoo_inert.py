@@ -42,7 +42,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "maxGetChildrenResponseCacheSize": _NO_CACHE,
     "request_throttler.shutdownTimeout": "nothing waits in a queue when a server stops, clients ask the next one",
     "tcpKeepAlive": _NO_SWITCH,
-    "quorumListenOnAllIPs": "a peer listens where its server line says",
     "watchManagerName": _NO_WATCH_MANAGER,
     "watcherCleanThreadsNum": _NO_WATCH_MANAGER,
     "watcherCleanThreshold": _NO_WATCH_MANAGER,

@@ -117,6 +117,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "maxSessionTimeout": ("max_session_timeout_ms", _timeout),
     "4lw.commands.whitelist": ("four_letter_words", _words),
     "leaderServes": ("leader_serves", truth),
+    "quorumListenOnAllIPs": ("quorum_listen_on_all_ips", truth),
     "readonlymode.enabled": ("read_only_enabled", truth),
     "localSessionsEnabled": ("local_sessions", truth),
     "localSessionsUpgradingEnabled": ("local_sessions_upgrading", truth),

@@ -98,6 +98,7 @@ leader.maxTimeToWaitForEpoch=800
 leader.maxConcurrentSnapSyncs=2
 leader.maxConcurrentDiffSyncs=0
 leaderServes=no
+quorumListenOnAllIPs=true
 leaderConnectDelayDuringRetryMs=20
 observer.reconnectDelayMs=300
 observer.election.DelayMs=0
@@ -124,7 +125,6 @@ audit.enable=true
 
 NO_EFFECT = """
 syncEnabled=false
-quorumListenOnAllIPs=true
 portUnification=true
 sslQuorumReloadCertFiles=true
 quorum.auth.kerberos.servicePrincipal=zk/host

@@ -160,7 +160,7 @@ class Peer:
     ) -> None:
         self.config = config
         self.events = events
-        self.transports = around.transports
+        self.transports = around.transports.on_all_addresses() if config.quorum_listen_on_all_ips else around.transports
         self.db = db
         self.log = db.log
         self.epochs = epochs
