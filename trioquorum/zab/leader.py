@@ -3,8 +3,9 @@
 Everything here is called per frame, not per transaction, except ``propose``. An ACK is cumulative: it says that a log
 holds everything up to its zxid, so what is committed is the highest zxid that the logs of a quorum reach.
 
-Every proposal needs a quorum of each configuration that was in force when it was proposed: the committed one, and a
-proposed one from its own proposal on (§19.3). A reconfiguration is committed in two steps. ``decided`` says that
+Every proposal needs a quorum of each configuration in force: the committed one, and a proposed one from its own proposal
+on until it is activated (§19.3). What stood behind it needs the new one's alone then: no leader can be elected any more
+without that, and the voters that went may be gone. A reconfiguration is committed in two steps. ``decided`` says that
 quorums of both hold it; when the driver has noted that on disk, ``activate`` commits it and what waits behind it.
 """
 
@@ -176,7 +177,7 @@ class Leader:
         self.allowed_to_commit = self.designated == self.my_id
         self.config = config
         self._reconfig = self.decided = None
-        self._regimes.append(_Regime(self.last_proposed + 1, self._in_force()))
+        self._regimes = deque([_Regime(zxid + 1, self._in_force())])
         committed = self._commit_up_to(zxid)
         return committed + self._advance()
 

@@ -24,7 +24,6 @@ class Memberships:
         self._roles = roles
         self._configs: dict[int, QuorumConfig] = {}
         self._before: dict[int, QuorumConfig] = {}  # version → the one that it took the place of
-        self._until: dict[int, int] = {}  # version → the last proposal that needed quorums of both
         self._known: dict[int, QuorumConfig] = {}  # peer → what was committed there last
 
     def event(self, peer: int, event: Event) -> None:
@@ -78,17 +77,14 @@ class Memberships:
     def _takes_effect(self, peer: int, old: QuorumConfig | None, new: QuorumConfig, *, decides: bool) -> None:
         """``new`` is committed at ``peer``, and nowhere before."""
         version = new.version
-        until = version
         if old is not None and not self._sight.strangers:
             newest = self._versions[-1] if self._versions else 0
             epoch = self._sight.current(peer)
             if decides and self._terms.of(epoch, peer).established:
                 held = self._sight.holders(version)
-                until = max(version, self._terms.proposed.get(epoch, 0))
             else:
                 # A new leader completes what was pending: whoever took over its history has that too.
                 held = self._terms.of(epoch, peer).synced if decides else set()
-                until = max(version, epoch << 32)
             facts = {"peer": peer, "version": version, "old": old, "new": new, "held_by": sorted(held)}
             invariant(
                 decides and self._sight.is_quorum(peer, held, (old, new)),
@@ -100,7 +96,6 @@ class Memberships:
             )
         insort(self._versions, version)
         self._before[version] = old or new
-        self._until[version] = until
 
     def deciding(self, leader: int, zxid: int) -> tuple[QuorumConfig, ...]:
         """Quorums of which configurations a proposal of ``leader`` needs."""
@@ -112,7 +107,7 @@ class Memberships:
         if at:
             version = self._versions[at - 1]
             new = self._configs[version]
-            return (new, *pending) if zxid > self._until[version] else (self._before[version], new, *pending)
+            return (new, *pending) if zxid > version else (self._before[version], new, *pending)
         first = self._before[self._versions[0]] if self._versions else in_force[0]
         return (first, *pending)
 

@@ -87,6 +87,8 @@ def _is_spare(nemesis: Nemesis, peer: int) -> bool:
         return False  # With nothing but what its operator wrote it would begin an ensemble of its own.
     # Whoever votes by what anybody takes for the membership, down or not.
     known = [config for it in nemesis.begun() for config in ensemble.peers[it].configs]
+    if any(len(ensemble.peers[it].configs) > 1 for it in nemesis.begun()):
+        return False  # A change may have been decided with its word, and be told of in a moment.
     voters = sorted({voter for config in known for voter in config.voters})
     if peer not in voters:
         return True
