@@ -3,10 +3,11 @@
 Everything here is called per frame, not per transaction, except ``propose``. An ACK is cumulative: it says that a log
 holds everything up to its zxid, so what is committed is the highest zxid that the logs of a quorum reach.
 
-Every proposal needs a quorum of each configuration in force: the committed one, and a proposed one from its own proposal
-on until it is activated (§19.3). What stood behind it needs the new one's alone then: no leader can be elected any more
-without that, and the voters that went may be gone. A reconfiguration is committed in two steps. ``decided`` says that
-quorums of both hold it; when the driver has noted that on disk, ``activate`` commits it and what waits behind it.
+Every proposal needs a quorum of each configuration in force: the committed one, and a proposed one from its own
+proposal on until it is activated (§19.3). What stood behind it needs the new one's alone then: no leader can be elected
+any more without that, and the voters that went may be gone. A reconfiguration is committed in two steps. ``decided``
+says that quorums of both hold it; when the driver has noted that on disk, ``activate`` commits it and what waits behind
+it.
 """
 
 from collections import deque
