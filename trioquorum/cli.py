@@ -96,6 +96,15 @@ def serve(
     client: Annotated[
         str | None, typer.Option(help=f"Client address of a standalone server [default: {STANDALONE_CLIENT}].")
     ] = None,
+    admin: Annotated[
+        str | None, typer.Option(help="Serve the admin page there, http://127.0.0.1:8081 [default: as --peers says].")
+    ] = None,
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="A file with the secret that users of the admin port have to know.")
+    ] = None,
+    admin_origin: Annotated[
+        list[str] | None, typer.Option(help="A page, http://host:port, that may use the admin port beside the peers'.")
+    ] = None,
     resync: Annotated[
         bool, typer.Option("--resync", help="Set damaged data aside and take everything from the leader.")
     ] = False,
@@ -106,17 +115,26 @@ def serve(
     try:
         server, warnings = _server_config(peer_id, peers, config, data_dir, client, overrides or ())
         # The server's modules load only now: help and status do not wait for them.
+        from trioquorum.admin.settings import read_token, settings_of
         from trioquorum.events import Events
         from trioquorum.log import configure, log_events
-        from trioquorum.peer.run import serve as serve_peer
 
+        token = "" if admin_token_file is None else read_token(admin_token_file)
+        port = settings_of(server, url=admin, token=token, origins=tuple(admin_origin or ()))
         configure(log_level, json=log_json)
         for line in warnings:
             _say(line)
         if resync:
             _set_aside(server)
         events = Events(log_events(server.my_id, log_level))
-        trio.run(_until_signalled, partial(serve_peer, server, events))
+        if port is None:
+            from trioquorum.peer.run import serve as serve_peer
+
+            trio.run(_until_signalled, partial(serve_peer, server, events))
+        else:
+            from trioquorum.admin.beside import serve as serve_with_admin
+
+            trio.run(_until_signalled, partial(serve_with_admin, server, events, port))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
         _fail(error)
 
@@ -282,6 +300,7 @@ def _tell_how_to_connect(specs: tuple[PeerSpec, ...], data_dir: Path) -> None:
         f'  kazoo   KazooClient(hosts="{hosts}")\n'
         f"  zkCli   zkCli.sh -server {hosts}\n"
         f"  state   trioquorum status --peers {data_dir / 'peers.toml'}\n"
+        f"  page    {specs[0].admin}\n"
         "Ctrl-C stops it.",
         flush=True,
     )

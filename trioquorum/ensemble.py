@@ -17,6 +17,10 @@ from trioquorum.transport import Address
 
 QUORUM_PORT_OFFSET: Final = 700
 ELECTION_PORT_OFFSET: Final = 1700
+ADMIN_PORT_OFFSET: Final = 5900
+"""Of the peers' admin ports; the one below is for the page with the controls."""
+
+PORTS_EACH: Final = 4
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 6.0  # a peer stops itself within 5 s
 
@@ -24,32 +28,35 @@ _POLL_S: Final = 0.1
 
 
 def lay_out(count: int, base_port: int) -> tuple[PeerSpec, ...]:
-    """Peers 1 to ``count``: clients from ``base_port`` up, quorum 700 and election 1700 above; 0 takes free ports.
+    """Peers 1 to ``count``: clients from ``base_port`` up; 0 takes free ports.
+
+    The quorum ports are 700 above, the election ports 1700, and the admin ports 5900.
 
     Raises:
         ConfigError: so many peers, or such ports, cannot be.
     """
     if not 1 <= count <= PEER_ID_MAX:
         raise ConfigError(f"--peers {count}: choose 1 to {PEER_ID_MAX}")
-    if base_port and not 0 < base_port <= 0xFFFF - ELECTION_PORT_OFFSET - count:
-        raise ConfigError(f"--base-port {base_port}: choose 1 to {0xFFFF - ELECTION_PORT_OFFSET - count}, or 0")
+    if base_port and not 0 < base_port <= 0xFFFF - ADMIN_PORT_OFFSET - count:
+        raise ConfigError(f"--base-port {base_port}: choose 1 to {0xFFFF - ADMIN_PORT_OFFSET - count}, or 0")
     if base_port:
-        ports = [
-            base_port + offset + i for i in range(count) for offset in (0, QUORUM_PORT_OFFSET, ELECTION_PORT_OFFSET)
-        ]
+        offsets = (0, QUORUM_PORT_OFFSET, ELECTION_PORT_OFFSET, ADMIN_PORT_OFFSET)
+        ports = [base_port + offset + i for i in range(count) for offset in offsets]
     else:
-        ports = _free_ports(3 * count)
-    return tuple(
-        PeerSpec(id=i + 1, client=client, quorum=quorum, election=election)
-        for i in range(count)
-        for client, quorum, election in [[Address("tcp", "127.0.0.1", port) for port in ports[3 * i : 3 * i + 3]]]
-    )
+        ports = _free_ports(PORTS_EACH * count)
+    return tuple(_spec(i + 1, ports[PORTS_EACH * i : PORTS_EACH * (i + 1)]) for i in range(count))
+
+
+def _spec(peer: int, ports: Sequence[int]) -> PeerSpec:
+    client, quorum, election = (Address("tcp", "127.0.0.1", port) for port in ports[:3])
+    return PeerSpec(id=peer, client=client, quorum=quorum, election=election, admin=f"http://127.0.0.1:{ports[3]}")
 
 
 def peers_toml(peers: Sequence[PeerSpec]) -> str:
     """The ``peers.toml`` of a laid-out ensemble."""
     return "\n".join(
         f'[[peer]]\nid = {spec.id}\nquorum = "{spec.quorum}"\nelection = "{spec.election}"\nclient = "{spec.client}"\n'
+        f'admin = "{spec.admin}"\n'
         for spec in peers
     )
 

@@ -136,7 +136,7 @@ def test_the_command_tells_how_to_connect_and_stops_on_ctrl_c(tmp_path: Path) ->
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(6)]
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     finally:
@@ -146,6 +146,7 @@ def test_the_command_tells_how_to_connect_and_stops_on_ctrl_c(tmp_path: Path) ->
     assert f'KazooClient(hosts="{hosts}")' in lines[1]
     assert f"zkCli.sh -server {hosts}" in lines[2]
     assert f"trioquorum status --peers {tmp_path / 'data' / 'peers.toml'}" in lines[3]
-    assert lines[4] == "Ctrl-C stops it.\n"
+    assert lines[4].startswith("  page    http://127.0.0.1:")
+    assert lines[5] == "Ctrl-C stops it.\n"
     assert process.returncode == 0, err
     assert (tmp_path / "data" / "stopped").read_text().split() == ["2", "1"]
