@@ -1,4 +1,4 @@
-"""The command line: serve, ensemble, status; with ``cli_simulate`` the only modules that may import typer and rich."""
+"""The command line: serve, ensemble, status; with the other ``cli_`` modules the only ones to import typer and rich."""
 
 import os
 import signal
@@ -15,7 +15,8 @@ import msgspec
 import trio
 import typer
 
-from trioquorum import __version__, cli_files, cli_simulate
+from trioquorum import __version__, cli_backup, cli_files, cli_simulate
+from trioquorum.cli_parts import DEFAULT_CLIENT_PORT, hosts_of
 from trioquorum.config import (
     STANDALONE_CLIENT,
     PeerSpec,
@@ -27,12 +28,11 @@ from trioquorum.config import (
 )
 from trioquorum.errors import ConfigError
 from trioquorum.exits import Exit, explain
-from trioquorum.status import EnsembleStatus, PeerStatus, Target, look, targets_of
+from trioquorum.status import EnsembleStatus, PeerStatus, look, targets_of
 from trioquorum.transport import Address
 from trioquorum.zoo_cfg import load_zoo_cfg
 
 STOP_TIMEOUT_S: Final = 5.0
-DEFAULT_CLIENT_PORT: Final = 2181
 BASE_PORT: Final = 2181
 PIPE_COLUMNS: Final = 200
 LAG_SHOWN: Final = 1000
@@ -47,6 +47,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(cli_simulate.simulate)
+app.command()(cli_backup.backup)
+app.command()(cli_backup.restore)
+app.command("import")(cli_backup.import_)
 app.add_typer(cli_files.log_app, name="log")
 app.add_typer(cli_files.snapshot_app, name="snapshot")
 
@@ -176,7 +179,7 @@ def status(
             specs = read_peers(peers)
             found = trio.run(look, targets_of(specs), quorum_config(specs))
         else:
-            found = trio.run(look, _hosts(hosts or f"127.0.0.1:{DEFAULT_CLIENT_PORT}"))
+            found = trio.run(look, hosts_of(hosts or f"127.0.0.1:{DEFAULT_CLIENT_PORT}"))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
         _fail(error)
     if as_json:
@@ -307,16 +310,6 @@ def _tell_how_to_connect(specs: tuple[PeerSpec, ...], data_dir: Path) -> None:
 
 
 # -- status ------------------------------------------------------------------------------------------------------------
-
-
-def _hosts(text: str) -> list[Target]:
-    """``host:port,[ipv6]:port,host`` as ZooKeeper's clients write it."""
-
-    def address(host: str) -> Address:
-        has_port = ":" in host.rpartition("]")[2]
-        return Address.parse(f"tcp://{host}" if has_port else f"tcp://{host}:{DEFAULT_CLIENT_PORT}")
-
-    return [Target(client=address(host.strip())) for host in text.split(",")]
 
 
 def _print_table(found: EnsembleStatus) -> None:

@@ -1,65 +1,22 @@
 """``trioquorum log`` and ``trioquorum snapshot``: the files of a data directory, from the command line."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import msgspec
 import trio
 import typer
 
-from trioquorum.errors import StorageError
-from trioquorum.exits import Exit, explain
+from trioquorum.cli_parts import failing, progress, tell, zxid
+from trioquorum.exits import Exit
 from trioquorum.storage.names import LOG, SNAPSHOT
-
-PROGRESS_BYTES_MIN: Final = 4 << 20
-"""Less is read before anybody would look at a bar."""
 
 log_app = typer.Typer(help="Look at transaction logs, check them, cut them.", no_args_is_help=True)
 snapshot_app = typer.Typer(help="Look at snapshots, check and compare them.", no_args_is_help=True)
 
 Paths = Annotated[list[Path], typer.Argument(help="Files, or data directories: then all their files of this kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-
-
-def _zxid(text: str) -> int:
-    """``0x100000001``, or decimal."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no zxid or id; write it like 0x100000001") from None
-
-
-@contextmanager
-def _failing() -> Iterator[None]:
-    """One line and an exit code instead of a traceback."""
-    try:
-        yield
-    except (StorageError, OSError) as error:
-        code, line = explain(error)
-        typer.echo(f"trioquorum: {line}", err=True)
-        raise typer.Exit(code) from None
-
-
-@contextmanager
-def _progress(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], object]]:
-    """A bar over the bytes of large files, on a terminal's standard error only."""
-    total = sum(file.stat().st_size for file in files)
-    if total < PROGRESS_BYTES_MIN or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        yield partial(progress.advance, progress.add_task(what, total=total))
-
-
-def _print(told: Any) -> None:
-    typer.echo(msgspec.json.encode(told))
 
 
 # -- log ---------------------------------------------------------------------------------------------------------------
@@ -69,24 +26,22 @@ def _print(told: Any) -> None:
 def dump_log(
     paths: Paths,
     first: Annotated[
-        int | None, typer.Option("--from", parser=_zxid, metavar="ZXID", help="Only from this zxid on.")
+        int | None, typer.Option("--from", parser=zxid, metavar="ZXID", help="Only from this zxid on.")
     ] = None,
-    last: Annotated[
-        int | None, typer.Option("--to", parser=_zxid, metavar="ZXID", help="Only up to this zxid.")
-    ] = None,
-    session: Annotated[int | None, typer.Option(parser=_zxid, metavar="ID", help="Only what this session did.")] = None,
+    last: Annotated[int | None, typer.Option("--to", parser=zxid, metavar="ZXID", help="Only up to this zxid.")] = None,
+    session: Annotated[int | None, typer.Option(parser=zxid, metavar="ID", help="Only what this session did.")] = None,
     path: Annotated[str | None, typer.Option(help="Only what touches this znode or those below it.")] = None,
 ) -> None:
     """Print transactions as JSON, one a line, with their file and offset."""
     from trioquorum.offline.dump import Wanted, dump
 
-    with _failing():
+    with failing():
         from trioquorum.offline.folder import files_of
 
         files = files_of(paths, LOG)
         wanted = Wanted(first=first, last=last, session=session, path=path)
-        with _progress("reading", files) as read:
-            trio.run(partial(dump, files, wanted, _print, read))
+        with progress("reading", files, printing=True) as read:
+            trio.run(partial(dump, files, wanted, tell, read))
 
 
 @log_app.command("verify")
@@ -95,13 +50,13 @@ def verify_log(paths: Paths, as_json: AsJson = False) -> None:
     from trioquorum.offline.folder import files_of
     from trioquorum.offline.logs import verify
 
-    with _failing():
+    with failing():
         files = files_of(paths, LOG)
-        with _progress("checking", files) as read:
+        with progress("checking", files) as read:
             reports = trio.run(verify, files, read)
     for report in reports:
         if as_json:
-            _print(report)
+            tell(report)
             continue
         said = f"{report.records} transactions, {report.first_zxid:#x} to {report.last_zxid:#x}"
         torn = ", ends in half a record" if report.torn else ""
@@ -119,13 +74,13 @@ def verify_log(paths: Paths, as_json: AsJson = False) -> None:
 @log_app.command("truncate")
 def truncate_log(
     data_dir: Annotated[Path, typer.Argument(help="The data directory; its server must be stopped.")],
-    to: Annotated[int, typer.Option(parser=_zxid, metavar="ZXID", help="The last transaction that stays.")],
+    to: Annotated[int, typer.Option(parser=zxid, metavar="ZXID", help="The last transaction that stays.")],
 ) -> None:
     """Forget every transaction behind a zxid, and snapshots that hold them. What is removed is kept beside it."""
-    from trioquorum.offline.truncate import truncate
+    from trioquorum.offline.truncate import size_of, truncate
 
-    with _failing():
-        kept = trio.run(truncate, data_dir, to)
+    with failing(), progress("copying", total_bytes=size_of(data_dir)) as copied:
+        kept = trio.run(truncate, data_dir, to, copied)
     typer.echo(f"{data_dir} ends at {to:#x} now; as it was before it lies in {kept}")
 
 
@@ -134,18 +89,31 @@ def truncate_log(
 
 @snapshot_app.command("dump")
 def dump_snapshot(
-    paths: Paths, path: Annotated[str | None, typer.Option(help="Only this znode and those below it.")] = None
+    paths: Paths,
+    first: Annotated[
+        int | None, typer.Option("--from", parser=zxid, metavar="ZXID", help="Only what changed at this zxid or later.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", parser=zxid, metavar="ZXID", help="Only what changed at this zxid or before.")
+    ] = None,
+    session: Annotated[
+        int | None, typer.Option(parser=zxid, metavar="ID", help="Only this session and its ephemerals.")
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="Only this znode and those below it.")] = None,
 ) -> None:
-    """Print sessions and znodes as JSON, one a line. Of a data directory, those of its newest snapshot."""
-    from trioquorum.offline.folder import files_of
-    from trioquorum.offline.snapshots import dump, load
+    """Print sessions and znodes as JSON, one a line. Of a data directory, those of its newest snapshot.
 
-    with _failing():
+    A znode changed when its data did, or it got or lost a child, last.
+    """
+    from trioquorum.offline.folder import files_of
+    from trioquorum.offline.snapshots import Wanted, dump, load
+
+    with failing():
         file = files_of(paths, SNAPSHOT)[-1]
-        with _progress("reading", [file]) as read:
+        with progress("reading", [file]) as read:
             tree = load(file, read)
-        for told in dump(tree, path):
-            _print(told)
+        for told in dump(tree, Wanted(first=first, last=last, session=session, path=path)):
+            tell(told)
 
 
 @snapshot_app.command("verify")
@@ -155,10 +123,10 @@ def verify_snapshot(paths: Paths, as_json: AsJson = False) -> None:
     from trioquorum.offline.folder import files_of
     from trioquorum.offline.snapshots import load
 
-    with _failing():
+    with failing():
         files = files_of(paths, SNAPSHOT)
     damaged = False
-    with _progress("checking", files) as read:
+    with progress("checking", files) as read:
         for file in files:
             try:
                 tree = load(file, read)
@@ -168,7 +136,7 @@ def verify_snapshot(paths: Paths, as_json: AsJson = False) -> None:
             else:
                 said = {"file": file.name, "problem": "", "znodes": len(tree.nodes), "sessions": len(tree.sessions)}
             if as_json:
-                _print(said)
+                tell(said)
             else:
                 good = f"{file.name}: good ({said.get('znodes')} znodes, {said.get('sessions')} sessions)"
                 typer.echo(said["problem"] or good)
@@ -185,14 +153,14 @@ def diff_snapshots(
     from trioquorum.offline.folder import files_of
     from trioquorum.offline.snapshots import diff, load
 
-    with _failing():
+    with failing():
         files = [files_of([path], SNAPSHOT)[-1] for path in (first, second)]
-        with _progress("reading", files) as read:
+        with progress("reading", files) as read:
             trees = [load(file, read) for file in files]
     differ = False
     for told in diff(*trees):
         differ = True
-        _print(told)
+        tell(told)
     if differ:
         raise typer.Exit(1)
 
@@ -203,12 +171,12 @@ def stats_of_snapshot(paths: Paths, as_json: AsJson = False) -> None:
     from trioquorum.offline.folder import files_of
     from trioquorum.offline.snapshots import load, stats
 
-    with _failing():
+    with failing():
         file = files_of(paths, SNAPSHOT)[-1]
-        with _progress("reading", [file]) as read:
+        with progress("reading", [file]) as read:
             found = stats(file, load(file, read))
     if as_json:
-        _print(found)
+        tell(found)
         return
     for name, value in msgspec.structs.asdict(found).items():
         if isinstance(value, list | dict):

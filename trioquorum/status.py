@@ -87,6 +87,12 @@ async def look(
     return EnsembleStatus(quorum=_has_quorum(peers, ensemble), peers=peers)
 
 
+async def membership_of(targets: Sequence[Target], timeout_s: float = ASK_TIMEOUT_S) -> QuorumConfig | None:
+    """The newest configuration that any of them serves in; ``None`` when nobody tells."""
+    _, told = await _ask_all(targets, timeout_s)
+    return max(told, key=lambda config: config.version, default=None)
+
+
 async def _ask_all(targets: Sequence[Target], timeout_s: float) -> tuple[list[PeerStatus], list[QuorumConfig]]:
     """What each of them says of itself, and the configurations of those that serve in an ensemble."""
     answers: dict[tuple[int, str], str | None] = {}

@@ -12,7 +12,7 @@ from trioquorum.errors import CorruptSnapshot
 from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_below
 from trioquorum.storage.names import SNAPSHOT, zxid_of
 from trioquorum.storage.snapshot import SnapshotParser
-from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.nodes import DataTree, Node, mzxid_of, pzxid_of
 
 READ_BYTES: Final = 256 << 10
 GZIP_WINDOW: Final = 31
@@ -81,15 +81,46 @@ def _chunks(file: Path, read: Callable[[int], object]) -> Iterator[bytes]:
         raise CorruptSnapshot("it does not end where its compressed data ends")
 
 
-def dump(tree: DataTree, top: str | None = None) -> Iterator[Json]:
-    """Sessions, then every node, parents first; of the subtree ``top`` only its nodes."""
-    for session, timeout_ms in sorted(tree.sessions.items()) if top is None else ():
-        yield {"session": hexadecimal(session), "timeout_ms": timeout_ms}
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of a tree: all conditions that are set must hold. ``path`` stands for its subtree too.
+
+    ``first`` and ``last`` bound the zxid at which a znode changed last, its list of children included. Sessions have
+    no path and no zxid.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    session: int | None = None
+    path: str | None = None
+
+    def wants_session(self, session: int) -> bool:
+        """Whether ``session`` is one of them."""
+        if self.session is not None and session & _ID != self.session & _ID:
+            return False
+        return (self.first, self.last, self.path) == (None, None, None)
+
+    def wants(self, path: str, node: Node) -> bool:
+        """Whether ``node`` is one of them."""
+        if self.path is not None and not is_below(path, self.path):
+            return False
+        if self.session is not None and (not node.owner or node.owner & _ID != self.session & _ID):
+            return False
+        changed = max(mzxid_of(node), pzxid_of(node))
+        return (self.first is None or self.first <= changed) and (self.last is None or changed <= self.last)
+
+
+_ID = (1 << 64) - 1
+
+
+def dump(tree: DataTree, wanted: Wanted) -> Iterator[Json]:
+    """Sessions, then znodes, parents first, that are ``wanted``."""
+    for session, timeout_ms in sorted(tree.sessions.items()):
+        if wanted.wants_session(session):
+            yield {"session": hexadecimal(session), "timeout_ms": timeout_ms}
     for path in sorted(tree.nodes):
         node = tree.nodes[path]
-        if top is not None and not is_below(path, top):
-            continue
-        yield describe_node(path, node, tree.acls.get(node.acl))
+        if wanted.wants(path, node):
+            yield describe_node(path, node, tree.acls.get(node.acl))
 
 
 def stats(file: Path, tree: DataTree) -> Stats:

@@ -1,7 +1,9 @@
 """Cutting the log of a server that is stopped."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +20,26 @@ from trioquorum.storage.txn_log import TxnLog
 KEPT: Final = "before-truncate"
 
 
-async def truncate(data_dir: Path, zxid: int) -> Path:
+def size_of(data_dir: Path) -> int:
+    """Bytes that ``truncate`` copies."""
+    folder = _folder(data_dir)
+    return sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _folder(data_dir: Path) -> Path:
+    return data_dir / DATA_FOLDER if (data_dir / DATA_FOLDER).is_dir() else data_dir
+
+
+async def truncate(data_dir: Path, zxid: int, copied: Callable[[int], object] = lambda _: None) -> Path:
     """Forget what lies behind ``zxid``; a copy of the whole directory as it was is made first, whose path is returned.
+
+    ``copied`` is told of bytes that were copied.
 
     Raises:
         StorageError: a server runs there, the history would not reach ``zxid`` then, or a copy is there already.
         CorruptLog, DiskFailed: it could not be done; the copy is whole.
     """
-    folder = data_dir / DATA_FOLDER if (data_dir / DATA_FOLDER).is_dir() else data_dir
+    folder = _folder(data_dir)
     kept = folder.with_name(f"{folder.name}.{KEPT}-{zxid:x}")
     if kept.exists():
         raise StorageError(f"{kept} is there already; move it away")
@@ -40,7 +54,12 @@ async def truncate(data_dir: Path, zxid: int) -> Path:
             )
         if not logs:
             raise StorageError(f"{folder}: there is no log in it; logs in a folder of their own are cut there")
-        await trio.to_thread.run_sync(shutil.copytree, folder, kept)
+
+        def copy(source: str, target: str) -> None:
+            shutil.copy2(source, target)
+            trio.from_thread.run_sync(copied, Path(source).stat().st_size)
+
+        await trio.to_thread.run_sync(partial(shutil.copytree, folder, kept, copy_function=copy))
         log = TxnLog(disk, Events())
         try:
             await log.truncate(zxid)
