@@ -1,6 +1,7 @@
 """Directories that ZooKeeper 3.8 wrote, whole and damaged: what it makes of them, we make of them."""
 
 import gzip
+import json
 
 import pytest
 
@@ -19,12 +20,22 @@ GOOD = {
     "standalone-nodigest": 0x2B,
     "standalone-old-closesession": 0x2B,
     "rolling-fuzzy": 0x20C,
+    "ens-fresh-start-workload-s3": 0x100000017,
+    "ens-fresh-start-workload-s4": 0x100000017,
+    "ens-leader-loss-s1": 0x300000005,
     "ens-leader-loss-s3": 0x300000005,
+    "ens-no-digest-s1": 0x100000007,
     "ens-restart-snap-s1": 0x1000002C7,
+    "ens-restart-snap-s3": 0x1000002C7,
+    "ens-restart-trunc-s2": 0x200000005,
     "ens-restart-trunc-s3": 0x200000005,
     "ens-restart-trunc-s3-before": 0x100000003,
     "ens-reconfig-s1": 0x200000004,
+    "ens-reconfig-s3": 0x200000004,
+    "ens-reconfig-s4": 0x10000000E,
 }
+SESSIONS: dict[str, dict[str, int]] = json.loads((IMAGES / "sessions.json").read_text())
+"""Of each whole directory, session ids and timeouts at its end, as ZooKeeper's own records tell them."""
 CONFIG = "/zookeeper/config"
 DIGEST_BYTES = 20 + 13
 ZXID_BYTES = 8 + 13
@@ -42,6 +53,7 @@ async def test_a_directory_of_zookeeper_loads(name: str) -> None:
         # Peers write the configuration into their own tree, not into the log.
         del expected[CONFIG], seen[CONFIG]
     assert seen == expected
+    assert {str(session): timeout_ms for session, timeout_ms in db.tree.sessions.items()} == SESSIONS[name]
     assert db.last_zxid == db.last_logged == GOOD[name]
     assert db.digest_mismatches == 0
     assert {type(event) for event in heard.all} == {DatabaseLoaded}
@@ -168,6 +180,25 @@ async def test_a_wrong_digest_is_reported_once() -> None:
     assert seen_tree(db.tree) == expected_tree(PLAIN)
 
 
+@pytest.mark.parametrize("name", ["log-empty", "log-header-only"])
+async def test_a_log_that_had_just_begun_is_taken(name: str) -> None:
+    """ZooKeeper starts from one with a header, and refuses one without, which a crash leaves as well."""
+    heard = Heard()
+    db = await load(MemoryDisk(image(name)), heard=heard)
+    assert {type(event) for event in heard.all} == {DatabaseLoaded}
+    assert db.last_zxid == db.last_logged == 0x25
+    expected = expected_tree("damaged/log-header-only")
+    assert seen_tree(db.tree) == expected
+
+
+async def test_snapshots_by_snappy_are_not_read() -> None:
+    files = image("standalone-snappy")
+    heard = Heard()
+    with pytest.raises(StorageError, match="none of the 2 snapshots can be used"):
+        await load(MemoryDisk(files), heard=heard)
+    assert all("snappy" in event.reason for event in heard.of(SnapshotSkipped))
+
+
 async def test_a_log_without_any_snapshot_is_refused() -> None:
     files = {name: data for name, data in image(PLAIN).items() if name.startswith("log.")}
     with pytest.raises(StorageError, match="no snapshot"):
@@ -200,3 +231,9 @@ def test_a_snap_of_a_java_leader_is_read_and_written_alike() -> None:
     assert len(tree.nodes) > 4
     assert tree.sessions
     assert b"".join(body_chunks(tree, 100)) == body
+
+
+def test_every_directory_is_looked_at() -> None:
+    """Guards the list of good ones."""
+    folders = {file.name for file in IMAGES.iterdir() if file.is_dir()} - {"damaged"}
+    assert folders == GOOD.keys() | {"standalone-snappy", "torn-kill9"}
