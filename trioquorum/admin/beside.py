@@ -3,20 +3,23 @@
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import msgspec
 import trio
 from trio_websocket import WebSocketConnection
 
+from trioquorum.admin.commands import Commands, prometheus
 from trioquorum.admin.feed import FEED_PROTOCOL
 from trioquorum.admin.http import Answer, Head, json_answer
 from trioquorum.admin.hub import Hub
+from trioquorum.admin.inside import PLACE, Inside
 from trioquorum.admin.page import PageTask
 from trioquorum.admin.port import AdminPort, Endpoint
-from trioquorum.admin.sampling import Sampler
+from trioquorum.admin.sampling import COUNTER_MASK, Sampler
+from trioquorum.admin.session import CLIENT_PROTOCOL, serve_session
 from trioquorum.admin.settings import AdminSettings
 from trioquorum.admin.state import PeerState
+from trioquorum.admin.tasks import task_tree
 from trioquorum.config import ServerConfig
 from trioquorum.events import Events
 from trioquorum.peer.members import Members
@@ -32,19 +35,32 @@ class Admin:
         self.hub = Hub(settings.limits, around.wall_ms)
         self.state = PeerState(config, trio.current_time, around.wall_ms)
         self.sampler = Sampler(self.hub, self.state, events.subscribe)
+        self.inside = Inside()
+        self.commands = Commands(self.inside, settings.limits)
         self._config = config
         limits = settings.limits
         self.port = AdminPort(
             settings,
             open_paths={"/peers.json": self._peers},
-            paths={},
+            paths={
+                "/metrics": self._metrics,
+                "/commands": self.commands.command,
+                "/commands/": self.commands.command,
+                "/commands/tasks": self._tasks,
+            },
             endpoints={
                 "/feed": Endpoint(
                     subprotocol=FEED_PROTOCOL,
                     converse=self._feed,
                     message_bytes_max=limits.ask_bytes_max,
                     open_max=limits.pages_max,
-                )
+                ),
+                "/client": Endpoint(
+                    subprotocol=CLIENT_PROTOCOL,
+                    converse=self._session,
+                    message_bytes_max=config.limits.client_frame_bytes_max,
+                    open_max=limits.sessions_max,
+                ),
             },
         )
 
@@ -52,12 +68,62 @@ class Admin:
         del remote
         await PageTask(connection, self.hub, self.state, self.settings.limits).run()
 
+    async def _session(self, connection: WebSocketConnection, remote: str) -> None:
+        await serve_session(connection, remote, self.inside, self.settings.limits)
+
+    async def _tasks(self, head: Head) -> Answer:
+        del head
+        await trio.lowlevel.checkpoint()
+        limits = self.settings.limits
+        tree = task_tree(limits.tasks_max, limits.task_depth_max)
+        return json_answer({"peer": self._config.my_id, "tasks": msgspec.to_builtins(tree)})
+
+    async def _metrics(self, head: Head) -> Answer:
+        del head
+        state, hub = self.state, self.hub
+        numbers = {
+            "znode_count": state.znodes,
+            "global_sessions": state.sessions,
+            "watch_count": state.watches(),
+            "approximate_data_size": state.data_bytes,
+        } | await self.commands.numbers()
+        own = {
+            "trioquorum_epoch": state.epoch,
+            "trioquorum_zxid_counter": state.zxid & COUNTER_MASK,
+            "trioquorum_serving": int(state.serving),
+            "trioquorum_leader": state.leader,
+            f'trioquorum_role{{role="{state.role}"}}': 1,
+            "trioquorum_pages": hub.pages,
+            "trioquorum_page_frames_dropped": hub.dropped,
+            "trioquorum_feed_events": hub.next_seq,
+            "trioquorum_admin_failures": self.port.failures,
+        }
+        return prometheus(numbers, own)
+
     async def _peers(self, head: Head) -> Answer:
         await trio.lowlevel.checkpoint()
         del head
         peers = [{"id": member.id, "admin": member.admin} for member in self.state.member_infos()]
         told = {"self": self._config.my_id, "controls": False, "token": bool(self.settings.token), "peers": peers}
         return json_answer(told)
+
+    def with_own_client_place(self, config: ServerConfig) -> ServerConfig:
+        """The same configuration, but the peer also serves the admin port's own clients."""
+        return msgspec.structs.replace(config, client_addresses=(*config.client_addresses, PLACE))
+
+    def watched(self, around: Surroundings) -> Surroundings:
+        """The same surroundings, in which the peer's membership and database are shown to this port as well."""
+
+        def on_members(members: Members) -> object:
+            self.state.members = members
+            return around.on_members(members)
+
+        def on_database(database: Database) -> object:
+            self.state.database = database
+            return around.on_database(database)
+
+        transports = self.inside.beside(around.transports)
+        return msgspec.structs.replace(around, transports=transports, on_members=on_members, on_database=on_database)
 
 
 async def serve(
@@ -85,19 +151,5 @@ async def serve(
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(admin.port.run), name="admin port")
             nursery.start_soon(admin.sampler.run, name="admin samples")
-            await run(config, events, _watched(around, admin.state))
+            await run(admin.with_own_client_place(config), events, admin.watched(around))
             nursery.cancel_scope.cancel(reason="the peer ended")
-
-
-def _watched(around: Surroundings, state: PeerState) -> Surroundings:
-    """The same surroundings, which show the peer's membership and database to ``state`` as well."""
-
-    def on_members(members: Members) -> Any:
-        state.members = members
-        around.on_members(members)
-
-    def on_database(database: Database) -> Any:
-        state.database = database
-        around.on_database(database)
-
-    return msgspec.structs.replace(around, on_members=on_members, on_database=on_database)

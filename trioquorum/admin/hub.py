@@ -108,6 +108,7 @@ class Hub:
         self.next_seq = 0
         self.watched = trio.Event()
         self._began = trio.current_time()
+        self._dropped = 0
         self._pages: dict[Page, None] = {}
         self._tracing: dict[Page, None] = {}
         self._elections = Ring(limits.election_events_max, limits.election_bytes_max)
@@ -118,6 +119,11 @@ class Hub:
     def pages(self) -> int:
         """How many feeds are open."""
         return len(self._pages)
+
+    @property
+    def dropped(self) -> int:
+        """Frames that pages missed because they were slow, since the beginning."""
+        return self._dropped + sum(page.dropped for page in self._pages)
 
     @property
     def oldest_seq(self) -> int:
@@ -171,6 +177,7 @@ class Hub:
             yield page
         finally:
             del self._pages[page]
+            self._dropped += page.dropped
             self._tracing.pop(page, None)
             if not self._pages:
                 self.watched = trio.Event()
