@@ -1,11 +1,8 @@
 """The command line: serve, ensemble, status; with the other ``cli_`` modules the only ones to import typer and rich."""
 
-import os
-import signal
 import sys
 import tempfile
-import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -27,12 +24,11 @@ from trioquorum.config import (
     standalone,
 )
 from trioquorum.errors import ConfigError
-from trioquorum.exits import Exit, explain
+from trioquorum.running import STOP_TIMEOUT_S, say, tell_why, until_signalled
 from trioquorum.status import EnsembleStatus, PeerStatus, look, targets_of
 from trioquorum.transport import Address
 from trioquorum.zoo_cfg import load_zoo_cfg
 
-STOP_TIMEOUT_S: Final = 5.0
 BASE_PORT: Final = 2181
 PIPE_COLUMNS: Final = 200
 LAG_SHOWN: Final = 1000
@@ -126,18 +122,18 @@ def serve(
         port = settings_of(server, url=admin, token=token, origins=tuple(admin_origin or ()))
         configure(log_level, json=log_json)
         for line in warnings:
-            _say(line)
+            say(line)
         if resync:
             _set_aside(server)
         events = Events(log_events(server.my_id, log_level))
         if port is None:
             from trioquorum.peer.run import serve as serve_peer
 
-            trio.run(_until_signalled, partial(serve_peer, server, events))
+            trio.run(until_signalled, partial(serve_peer, server, events))
         else:
             from trioquorum.admin.beside import serve as serve_with_admin
 
-            trio.run(_until_signalled, partial(serve_with_admin, server, events, port))
+            trio.run(until_signalled, partial(serve_with_admin, server, events, port))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
         _fail(error)
 
@@ -152,12 +148,12 @@ def ensemble(
     log_level: Annotated[LogLevel, typer.Option(help="The quietest events the peers log.")] = LogLevel.INFO,
 ) -> None:
     """Run a whole ensemble on loopback, one process per peer, until Ctrl-C."""
-    from trioquorum.ensemble import lay_out
+    from trioquorum.ensemble import lay_out, page_port
 
     try:
         specs = lay_out(peers, base_port)
         with tempfile.TemporaryDirectory(prefix="trioquorum-") as scratch:
-            code = trio.run(_watch_ensemble, specs, data_dir or Path(scratch), str(log_level))
+            code = trio.run(_watch_ensemble, specs, data_dir or Path(scratch), str(log_level), page_port(base_port))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
         _fail(error)
     raise typer.Exit(code)
@@ -238,72 +234,40 @@ def _set_aside(server: ServerConfig) -> None:
     if not server.peers:
         raise ConfigError("--resync takes the data from a leader, and a standalone server has none; restore a backup")
     for moved in set_aside(server.data_dir / DATA_FOLDER, server.data_log_dir / DATA_FOLDER):
-        _say(f"the data as it was lies in {moved} now")
-
-
-async def _until_signalled(run: Callable[[], Awaitable[object]], stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Run until SIGINT or SIGTERM cancel it.
-
-    A second signal, or ``stop_timeout_s`` without an end after the first, ends the process.
-    """
-    async with trio.open_nursery() as nursery:
-        scope = trio.CancelScope()
-
-        async def work() -> None:
-            with scope:
-                await run()
-            nursery.cancel_scope.cancel(reason="the server ended")
-
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            nursery.start_soon(work, name="serve")
-            await anext(signals)
-            scope.cancel(reason="signal")
-            with trio.move_on_after(stop_timeout_s):
-                await anext(signals)
-            # The work still runs, or this task would have been cancelled. Nothing acknowledged can be lost by leaving:
-            # what was acknowledged is on disk.
-            _say("did not stop in time; leaving anyway")
-            os._exit(Exit.UNEXPECTED)
-
-
-def _say(line: str) -> None:
-    print(f"trioquorum: {line}", file=sys.stderr)
+        say(f"the data as it was lies in {moved} now")
 
 
 def _fail(error: BaseException) -> NoReturn:
-    code, line = explain(error)
-    if code is Exit.UNEXPECTED:
-        traceback.print_exception(error)
-    _say(line)
-    raise typer.Exit(code)
+    raise typer.Exit(tell_why(error))
 
 
 # -- ensemble ----------------------------------------------------------------------------------------------------------
 
 
-async def _watch_ensemble(specs: tuple[PeerSpec, ...], data_dir: Path, log_level: str) -> int:
+async def _watch_ensemble(specs: tuple[PeerSpec, ...], data_dir: Path, log_level: str, page_port: int) -> int:
     """Run the ensemble until a signal or its end; the exit code."""
     from trioquorum import ensemble as local
 
     code = 0
+    told = partial(_tell_how_to_connect, specs, data_dir)
 
     async def run() -> None:
         nonlocal code
-        code = await local.run(specs, data_dir, log_level, _say, lambda: _tell_how_to_connect(specs, data_dir))
+        code = await local.run(specs, data_dir, log_level, say, told, page_port)
 
-    _say(f"starting {len(specs)} peers; data and logs are in {data_dir}")
-    await _until_signalled(run, STOP_TIMEOUT_S + local.STOP_TIMEOUT_S * len(specs))
+    say(f"starting {len(specs)} peers; data and logs are in {data_dir}")
+    await until_signalled(run, STOP_TIMEOUT_S + local.STOP_TIMEOUT_S * len(specs))
     return code
 
 
-def _tell_how_to_connect(specs: tuple[PeerSpec, ...], data_dir: Path) -> None:
+def _tell_how_to_connect(specs: tuple[PeerSpec, ...], data_dir: Path, page: str) -> None:
     hosts = ",".join(f"{spec.client.host}:{spec.client.port}" for spec in specs if spec.client is not None)
     print(
         f"The ensemble serves. Clients connect to {hosts}\n"
         f'  kazoo   KazooClient(hosts="{hosts}")\n'
         f"  zkCli   zkCli.sh -server {hosts}\n"
         f"  state   trioquorum status --peers {data_dir / 'peers.toml'}\n"
-        f"  page    {specs[0].admin}\n"
+        f"  page    {page}\n"
         "Ctrl-C stops it.",
         flush=True,
     )

@@ -15,7 +15,7 @@ from trioquorum.errors import ConfigError
 
 PEER = """
 import pathlib, signal, socket, sys, tomllib
-options = dict(zip(sys.argv[4::2], sys.argv[5::2]))
+options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
 peer = int(options["--id"])
 if (code := pathlib.Path(options["--peers"]).with_name(f"die{peer}")).exists():
     print("cannot go on", file=sys.stderr)
@@ -46,7 +46,7 @@ def peer_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "peer.py"
     script.write_text(PEER)
     python = tmp_path / "python"
-    # The command is `python -m trioquorum serve --id …`; this stand-in runs the script with the same arguments.
+    # The command is `python -m trioquorum.ensemble_peer --id …`; this stand-in runs the script with the same arguments.
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(PYTHON)} -S {shlex.quote(str(script))} "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
@@ -78,7 +78,7 @@ async def test_it_runs_until_cancelled_and_stops_in_order(tmp_path: Path) -> Non
     served, said = trio.Event(), list[str]()
     specs = ensemble.lay_out(3, 0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ensemble.run, specs, tmp_path / "data", "info", said.append, served.set)
+        nursery.start_soon(ensemble.run, specs, tmp_path / "data", "info", said.append, lambda _: served.set())
         with trio.fail_after(20):
             await served.wait()
         nursery.cancel_scope.cancel()
@@ -95,7 +95,7 @@ async def test_a_peer_that_cannot_start_ends_them_all(tmp_path: Path) -> None:
     said: list[str] = []
     served = trio.Event()
     with trio.fail_after(20):
-        code = await ensemble.run(ensemble.lay_out(3, 0), data, "info", said.append, served.set)
+        code = await ensemble.run(ensemble.lay_out(3, 0), data, "info", said.append, lambda _: served.set())
     assert (code, served.is_set()) == (14, False)
     assert said == ["peer 2 ended with code 14; it said: cannot go on"]
 
@@ -108,7 +108,7 @@ async def test_a_peer_that_dies_later_leaves_the_others_alone(tmp_path: Path) ->
     codes: list[int] = []
 
     async def work() -> None:
-        codes.append(await ensemble.run(specs, tmp_path / "data", "info", said.append, served.set))
+        codes.append(await ensemble.run(specs, tmp_path / "data", "info", said.append, lambda _: served.set()))
 
     async def end(spec: PeerSpec) -> None:
         assert spec.client is not None

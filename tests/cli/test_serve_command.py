@@ -12,7 +12,7 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from trioquorum import __version__, cli
+from trioquorum import __version__, cli, running
 from trioquorum.errors import ConfigError
 
 PEERS = '[[peer]]\nid = 7\nquorum = "tcp://h:1"\nelection = "tcp://h:2"\nclient = "tcp://127.0.0.1:3"\n'
@@ -109,9 +109,9 @@ async def test_a_peer_that_does_not_stop_is_left(
     monkeypatch.setattr(os, "_exit", leave)
     start_s = trio.current_time()
     with pytest.RaisesGroup(Left) as caught:
-        await cli._until_signalled(stuck)
+        await running.until_signalled(stuck)
     code, end_s = caught.value.exceptions[0].args
-    assert (code, end_s - start_s) == (1, cli.STOP_TIMEOUT_S)
+    assert (code, end_s - start_s) == (1, running.STOP_TIMEOUT_S)
     assert capsys.readouterr().err == "trioquorum: did not stop in time; leaving anyway\n"
 
 

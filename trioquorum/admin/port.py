@@ -102,7 +102,8 @@ class AdminPort:
                 body = f"{no.reason}\n".encode()
                 headers = (("WWW-Authenticate", "Bearer"),) if no.status == 401 else ()
                 refusal = Answer(status=no.status, body=body, headers=headers)
-                going_on = await caller.answer(head, refusal, close=no.fatal)
+                last = no.fatal or (head is not None and head.wants_websocket)
+                going_on = await caller.answer(head, refusal, close=last)
             else:
                 going_on = await caller.answer(head, answer)
 

@@ -12,7 +12,7 @@ from trio_websocket import (
     ConnectionRejected,
     HandshakeError,
     WebSocketConnection,
-    connect_websocket,
+    wrap_client_stream,
 )
 
 from trioquorum.admin.feed import (
@@ -32,6 +32,8 @@ from trioquorum.errors import ConnectFailed, LinkClosed, PeerProtocolError
 MESSAGE_BYTES_MAX: Final = 8 << 20
 CONNECT_S: Final = 5.0
 HISTORY_S: Final = 30.0
+GOODBYE_S: Final = 1.0
+HTTP_PORT: Final = 80
 
 
 class FeedReader:
@@ -97,31 +99,51 @@ async def open_feed(url: str, token: str = "") -> AsyncIterator[FeedReader]:
     Raises:
         ConnectFailed: nobody is there, or does not let us in.
     """
-    parts = urlsplit(url)
-    headers = [(b"Authorization", f"Bearer {token}".encode())] if token else []
-    async with trio.open_nursery() as nursery:
-        try:
-            with trio.fail_after(CONNECT_S):
-                connection = await connect_websocket(
-                    nursery,
-                    parts.hostname or "",
-                    parts.port or 80,
-                    "/feed",
-                    use_ssl=False,
-                    subprotocols=[FEED_PROTOCOL],
-                    extra_headers=headers,
-                    max_message_size=MESSAGE_BYTES_MAX,
-                )
-        except ConnectionRejected as error:
-            raise ConnectFailed(f"{url}: refused with status {error.status_code}") from None
-        except (OSError, trio.TooSlowError, HandshakeError, ConnectionClosed) as error:
-            raise ConnectFailed(f"{url}: {str(error) or type(error).__name__}") from None
-        try:
-            yield FeedReader(connection, url)
-        finally:
-            with trio.move_on_after(1.0, shield=True):
-                await connection.aclose()
+    stream = await _dial(url)
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                connection = await _shake_hands(nursery, stream, url, token)
+                try:
+                    yield FeedReader(connection, url)
+                finally:
+                    with trio.move_on_after(GOODBYE_S, shield=True):
+                        await connection.aclose()
+            except Exception as error:  # noqa: BLE001  # Raised again below, as itself and not in a group.
+                failure = error
             nursery.cancel_scope.cancel(reason="the feed is not wanted any more")
+    finally:
+        await trio.aclose_forcefully(stream)
+    if failure is not None:
+        raise failure
+
+
+async def _dial(url: str) -> trio.SocketStream:
+    parts = urlsplit(url)
+    try:
+        with trio.fail_after(CONNECT_S):
+            return await trio.open_tcp_stream(parts.hostname or "", parts.port or HTTP_PORT)
+    except (OSError, trio.TooSlowError) as error:
+        raise ConnectFailed(f"{url}: {str(error) or type(error).__name__}") from None
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: trio.SocketStream, url: str, token: str) -> WebSocketConnection:
+    try:
+        with trio.fail_after(CONNECT_S):
+            return await wrap_client_stream(
+                nursery,
+                stream,
+                urlsplit(url).netloc,
+                "/feed",
+                subprotocols=[FEED_PROTOCOL],
+                extra_headers=[(b"Authorization", f"Bearer {token}".encode())] if token else [],
+                max_message_size=MESSAGE_BYTES_MAX,
+            )
+    except ConnectionRejected as error:
+        raise ConnectFailed(f"{url}: refused with status {error.status_code}") from None
+    except (trio.TooSlowError, HandshakeError, ConnectionClosed) as error:
+        raise ConnectFailed(f"{url}: {str(error) or type(error).__name__}") from None
 
 
 def _why(ended: ConnectionClosed) -> str:

@@ -42,7 +42,7 @@ def policy(settings: AdminSettings, host: str) -> str:
     )
 
 
-async def file_answer(head: Head, settings: AdminSettings, folder: Path = FOLDER) -> Answer:
+async def file_answer(head: Head, settings: AdminSettings) -> Answer:
     """The file that ``head`` asks for.
 
     Raises:
@@ -52,7 +52,7 @@ async def file_answer(head: Head, settings: AdminSettings, folder: Path = FOLDER
     kind = TYPES.get(Path(parts[-1]).suffix)
     if not head.path.startswith("/") or kind is None or not all(NAME.fullmatch(part) for part in parts):
         raise Refused(404, "there is no such page")
-    root = trio.Path(folder)
+    root = trio.Path(FOLDER)
     try:
         file = await (root / Path(*parts)).resolve(strict=True)
         if not file.is_relative_to(await root.resolve()) or not await file.is_file():
