@@ -114,6 +114,11 @@ class Zookeeper:
         found: str = wait_until(f"{self.kind} on {self.port} serves, see {self.log}", serves, timeout_s)
         return found
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process that was started."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def stop(self) -> None:
         """SIGTERM, and ``kill -9`` for who does not listen; the data stays."""
         if self.process is None:

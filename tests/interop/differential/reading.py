@@ -45,7 +45,7 @@ RESPONSES: Final[dict[int, type[Record]]] = {
 """Opcode → the body of its reply; multi and multiRead are read part by part, the others have none."""
 
 
-_ADDRESS: Final = re.compile(rb"127\.0\.0\.1:\d+")
+_ADDRESS: Final = re.compile(rb"127\.0\.0\.1(:\d+)+")
 """In the text of a configuration."""
 
 
