@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from typer.testing import CliRunner
 
+from tests.storage.kit import creates
+from trioquorum.backup.directory import load_directory
 from trioquorum.cli import app
+from trioquorum.storage.log_format import HEADER, encode_records
+from trioquorum.storage.snapshot import snapshot_chunks
+from trioquorum.tree.nodes import DataTree
+from trioquorum.wire.txn import decode_txn
 
 IMAGES = Path(__file__).parents[1] / "storage" / "images"
 LOST_LEADER = IMAGES / "ens-leader-loss-s3"
@@ -127,6 +134,30 @@ def test_truncate_refuses_what_would_leave_nothing(tmp_path: Path) -> None:
     assert dump(tmp_path) == dump(LOST_LEADER)
 
 
+@pytest.mark.parametrize("with_digest", [True, False])
+def test_truncate_drops_what_a_snapshot_took_meanwhile(tmp_path: Path, with_digest: bool) -> None:
+    """A snapshot of an earlier zxid may hold what came behind it while it was written, in part."""
+    payloads = creates(range(1, 11))
+    tree = DataTree(keeps_digest=with_digest)
+    (tmp_path / "snapshot.0").write_bytes(b"".join(snapshot_chunks(tree, 0, 1)))
+    (tmp_path / "log.1").write_bytes(HEADER + encode_records([payload for _, payload in payloads]))
+    for zxid, payload in payloads[:4]:
+        tree.apply(decode_txn(payload))
+        if zxid == 2:
+            (tmp_path / "snapshot.2").write_bytes(b"".join(snapshot_chunks(tree, 2, 1)))
+    chunks = snapshot_chunks(tree, 4, 1)
+    written = [next(chunks) for _ in range(4)]
+    for _, payload in payloads[4:7]:
+        tree.apply(decode_txn(payload))
+    (tmp_path / "snapshot.4").write_bytes(b"".join([*written, *chunks]))
+    (tmp_path / "snapshot.1").write_bytes(b"half")
+    code, _, err = run("log", "truncate", tmp_path, "--to", 5)
+    assert (code, err) == (0, "")
+    assert sorted(file.name for file in tmp_path.glob("snapshot.*")) == ["snapshot.0", "snapshot.1", "snapshot.2"]
+    left = trio.run(load_directory, tmp_path).tree
+    assert sorted(path for path in left.nodes if path.startswith("/n")) == [f"/n{zxid}" for zxid in range(1, 6)]
+
+
 def test_a_snapshot_dump_equals_the_recorded_tree() -> None:
     recorded = json.loads(gzip.decompress((LOST_LEADER / "tree.json.gz").read_bytes()))
     code, out, err = run("snapshot", "dump", LOST_LEADER)
@@ -138,6 +169,31 @@ def test_a_snapshot_dump_equals_the_recorded_tree() -> None:
 def _nodes(recorded: Any) -> list[dict[str, Any]]:
     nodes = recorded["nodes"] if isinstance(recorded, dict) else recorded
     return [{"path": path} for path in nodes] if isinstance(nodes, dict) else nodes
+
+
+def test_snapshots_are_filtered_by_zxid_session_and_path() -> None:
+    folder = IMAGES / "standalone-plain"
+
+    def filtered(*arguments: object) -> list[dict[str, Any]]:
+        code, out, err = run("snapshot", "dump", folder, *arguments)
+        assert (code, err) == (0, "")
+        return lines(out)
+
+    everything = filtered()
+    znodes = [each for each in everything if "path" in each]
+    (session,) = [each for each in everything if "timeout_ms" in each and "path" not in each]
+    changed = {each["path"]: max(int(each["mzxid"], 16), int(each["pzxid"], 16)) for each in znodes}
+    first, last = 0x8, 0x15
+    assert filtered("--from", first) == [each for each in znodes if changed[each["path"]] >= first]
+    assert filtered("--to", last) == [each for each in znodes if changed[each["path"]] <= last]
+    some = filtered("--from", hex(first), "--to", hex(last))
+    assert 0 < len(some) < len(znodes)
+    ephemerals = [each for each in znodes if each["kind"] == "ephemeral"]
+    assert filtered("--session", session["session"]) == [session, *ephemerals]
+    assert filtered("--session", 1) == []
+    below = filtered("--path", "/a")
+    assert below == [each for each in znodes if each["path"] == "/a" or each["path"].startswith("/a/")]
+    assert len(below) > 1
 
 
 @pytest.mark.parametrize(("image", "code"), [("snap-cut", 10), ("snap-flip", 10), ("snap-digest-mismatch", 10)])

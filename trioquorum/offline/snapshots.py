@@ -11,7 +11,7 @@ import msgspec
 from trioquorum.errors import CorruptSnapshot
 from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_below
 from trioquorum.storage.names import SNAPSHOT, zxid_of
-from trioquorum.storage.snapshot import SnapshotParser
+from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
 from trioquorum.tree.nodes import DataTree, Node, mzxid_of, pzxid_of
 
 READ_BYTES: Final = 256 << 10
@@ -46,6 +46,23 @@ def load(file: Path, read: Callable[[int], object] = lambda _: None) -> DataTree
     Raises:
         CorruptSnapshot: it is damaged; names the file.
     """
+    return _load(file, read)[0]
+
+
+def reach(file: Path) -> int:
+    """The last transaction that may have left something in ``file``; later than its zxid where it is fuzzy.
+
+    One that has no digest, which tells it, shows it by its znodes, but for ACLs that changed.
+
+    Raises:
+        CorruptSnapshot: it is damaged; names the file.
+    """
+    tree, digest = _load(file, lambda _: None)
+    seen = digest.zxid if digest is not None else max(max(mzxid_of(it), pzxid_of(it)) for it in tree.nodes.values())
+    return max(tree.last_zxid, seen)
+
+
+def _load(file: Path, read: Callable[[int], object]) -> tuple[DataTree, SnapshotDigest | None]:
     tree = DataTree()
     try:
         parser = SnapshotParser(tree)
@@ -58,7 +75,7 @@ def load(file: Path, read: Callable[[int], object] = lambda _: None) -> DataTree
             raise CorruptSnapshot(f"its digest is {told.digest:#x}, its nodes have {tree.digest:#x}")
     except CorruptSnapshot as error:
         raise CorruptSnapshot(f"{file}: {error}") from None
-    return tree
+    return tree, told
 
 
 def _chunks(file: Path, read: Callable[[int], object]) -> Iterator[bytes]:

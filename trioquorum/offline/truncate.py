@@ -1,7 +1,7 @@
 """Cutting the log of a server that is stopped."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -9,10 +9,10 @@ from typing import Final
 
 import trio
 
-from trioquorum.errors import StorageError
+from trioquorum.errors import CorruptSnapshot, StorageError
 from trioquorum.events import Events
 from trioquorum.offline.folder import DATA_FOLDER
-from trioquorum.storage import snapshots
+from trioquorum.offline.snapshots import reach
 from trioquorum.storage.disk import RealDisk
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 from trioquorum.storage.txn_log import TxnLog
@@ -45,14 +45,14 @@ async def truncate(data_dir: Path, zxid: int, copied: Callable[[int], object] = 
         raise StorageError(f"{kept} is there already; move it away")
     with closing(RealDisk(folder)) as disk:
         names = await disk.list()
-        oldest = min((found for found, _ in sorted_by_zxid(names, SNAPSHOT)), default=None)
-        logs = sorted_by_zxid(names, LOG)
-        if oldest is None or oldest > zxid:
+        reached = _reached(folder, names, zxid)
+        if not any(end <= zxid for end in reached.values()):
+            oldest = min(reached.values(), default=None)
             raise StorageError(
                 f"{folder}: no snapshot is as old as {zxid:#x}, so nothing would be left to start from; the oldest is "
                 f"{'missing' if oldest is None else hex(oldest)}"
             )
-        if not logs:
+        if not sorted_by_zxid(names, LOG):
             raise StorageError(f"{folder}: there is no log in it; logs in a folder of their own are cut there")
 
         def copy(source: str, target: str) -> None:
@@ -63,7 +63,24 @@ async def truncate(data_dir: Path, zxid: int, copied: Callable[[int], object] = 
         log = TxnLog(disk, Events())
         try:
             await log.truncate(zxid)
-            await snapshots.remove_after(disk, zxid)
+            for name, end in reached.items():
+                if end > zxid:
+                    await disk.remove(name)
         finally:
             await log.aclose()
     return kept
+
+
+def _reached(folder: Path, names: Sequence[str], zxid: int) -> dict[str, int]:
+    """Up to which transaction something is in each snapshot; of one behind ``zxid`` its name says enough.
+
+    A fuzzy one has its zxid from before it was written: it may hold some of what came meanwhile, and nothing that is
+    replayed would remove that. A damaged one is not among them: a server skips it.
+    """
+    reached = {}
+    for found, name in sorted_by_zxid(names, SNAPSHOT):
+        try:
+            reached[name] = reach(folder / name) if found <= zxid else found
+        except CorruptSnapshot:
+            continue
+    return reached
