@@ -12,7 +12,7 @@ import msgspec
 import trio
 import typer
 
-from trioquorum import __version__, cli_backup, cli_files, cli_simulate
+from trioquorum import __version__, cli_backup, cli_files, cli_live, cli_simulate
 from trioquorum.cli_parts import DEFAULT_CLIENT_PORT, hosts_of
 from trioquorum.config import (
     STANDALONE_CLIENT,
@@ -43,6 +43,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(cli_simulate.simulate)
+app.command()(cli_live.explain)
+app.command()(cli_live.watch)
+app.command()(cli_live.tasks)
 app.command()(cli_backup.backup)
 app.command()(cli_backup.restore)
 app.command("import")(cli_backup.import_)

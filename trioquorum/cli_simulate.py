@@ -48,6 +48,7 @@ def simulate(
     save: Annotated[
         Path | None, typer.Option(help="Write the plan of a failing run, what --shrink left of it, to this file.")
     ] = None,
+    record: Annotated[Path | None, typer.Option(help="Record a single run in this file; the page opens it.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes for several seeds [default: one a core].")] = None,
     limit_minutes: Annotated[
         float | None, typer.Option(help="Begin no new seed after so many minutes of real time.")
@@ -58,10 +59,11 @@ def simulate(
     from trioquorum.errors import ConfigError
     from trioquorum.testing.campaign import Choice, Summary
     from trioquorum.testing.plan import kinds_of
-    from trioquorum.testing.simulation import simulate as run_plan
     from trioquorum.testing.workloads import ALL_WORKLOADS
 
     try:
+        if record is not None and seeds != 1:
+            raise ConfigError("--record is for a single run; drop --seeds")
         choice = Choice(
             peers=peers,
             safety_s=None if minutes is None else minutes * 60,
@@ -76,10 +78,8 @@ def simulate(
     first = secrets.randbelow(FRESH_SEEDS) if seed is None else seed
     if given is not None or seeds == 1:
         wanted = given or choice.plan(first)
-        if trace:
-            typer.echo(_describe(wanted))
         summary = Summary()
-        summary.add(run_plan(wanted, tell=typer.echo if trace else None))
+        summary.add(_run(wanted, trace=trace, record=record))
         first = wanted.seed
     else:
         summary = _campaign(first, seeds, choice, jobs, limit_minutes)
@@ -91,6 +91,24 @@ def simulate(
         if save is not None:
             _save(report, shrunk, save)
         raise typer.Exit(1)
+
+
+def _run(plan: "Plan", *, trace: bool, record: Path | None) -> "Report":
+    """Carry out one plan, with a trace on the terminal and a recording in a file, where asked for."""
+    from trioquorum.testing.simulation import simulate as run_plan
+
+    if trace:
+        typer.echo(_describe(plan))
+    tell = typer.echo if trace else None
+    if record is None:
+        return run_plan(plan, tell=tell)
+    from trioquorum.cli_parts import failing
+    from trioquorum.recorded import simulate_recorded
+
+    with failing(), record.open("wb") as file:
+        report, left_out = simulate_recorded(plan, file, tell=tell)
+    typer.echo(f"written: {record}" + (f", without the last {left_out} events" if left_out else ""))
+    return report
 
 
 def _campaign(first: int, seeds: int, choice: "Choice", jobs: int | None, limit_minutes: float | None) -> "Summary":

@@ -10,17 +10,8 @@ from typing import Final
 import msgspec
 import trio
 
-from trioquorum.admin.feed import (
-    AnyOrder,
-    EnsembleState,
-    Heal,
-    Kill,
-    Partition,
-    Pause,
-    PeerProcess,
-    Restart,
-    Resume,
-)
+from trioquorum.admin.feed import EnsembleState, PeerProcess
+from trioquorum.admin.orders import AnyOrder, Heal, Kill, Partition, Pause, Restart, Resume
 from trioquorum.config import PeerSpec
 from trioquorum.errors import ConfigError
 

@@ -1,5 +1,6 @@
 """A whole ensemble of real processes: a killed leader's election in the feed, client sessions, the controls."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,22 +14,16 @@ from tests.admin.stream import SessionStream
 from trioquorum import ensemble
 from trioquorum.admin.feed import (
     AnyFrame,
-    AnyOrder,
     AskTrace,
     EnsembleState,
     EventFrame,
-    Heal,
-    Kill,
-    Partition,
-    Pause,
     Problem,
-    Restart,
-    Resume,
     Snapshot,
     encode,
     event_of,
     frames_of,
 )
+from trioquorum.admin.orders import AnyOrder, Heal, Kill, Partition, Pause, Restart, Resume
 from trioquorum.admin.reader import FeedReader, open_feed
 from trioquorum.client import Client, WatchEvent, connect
 from trioquorum.config import PeerSpec
@@ -239,3 +234,27 @@ async def play(owner: Client, guest: Client) -> None:
         while not changed:
             await trio.sleep(0.01)
     assert changed[0].path == "/open"
+
+
+async def test_commands_tell_of_the_ensemble_in_the_terminal(tmp_path: Path) -> None:
+    async with running(tmp_path) as (specs, _):
+        leader = await role_of(specs, "leading")
+        file = str(tmp_path / "data" / "peers.toml")
+
+        async def command(*words: str, stop_after_s: float = WITHIN_S) -> str:
+            program = [sys.executable, "-m", "trioquorum", *words]
+            with trio.move_on_after(stop_after_s):
+                done = await trio.run_process(program, capture_stdout=True, capture_stderr=True, check=False)
+                assert done.returncode == 0, done.stderr.decode()
+                return done.stdout.decode()
+            return ""
+
+        story = await command("explain", "--peers", file)
+        assert f"peer {leader} was elected in round 1" in story
+        assert f"peer {leader}: leads in epoch 1, and serves" in story
+        assert "looks for a leader: the peer starts" in story
+        one = await command("explain", "--brief", "--admin", str(specs[0].admin))
+        assert one.count("\n") == 1
+        trees = await command("tasks", "--peers", file)
+        assert trees.count("LogWriter.run") == 3
+        assert await command("watch", "--peers", file, stop_after_s=0.01) == ""

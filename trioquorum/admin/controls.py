@@ -8,8 +8,9 @@ import trio
 from trio_websocket import WebSocketConnection
 
 from trioquorum.admin import websockets
-from trioquorum.admin.feed import AnyOrder, EnsembleState, Problem, decode_order, encode, message_of
+from trioquorum.admin.feed import EnsembleState, Problem, encode, message_of
 from trioquorum.admin.http import Answer, Head, json_answer
+from trioquorum.admin.orders import AnyOrder, decode_order
 from trioquorum.admin.page import Pace
 from trioquorum.admin.port import AdminPort, Endpoint
 from trioquorum.admin.settings import AdminSettings

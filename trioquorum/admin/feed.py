@@ -165,6 +165,7 @@ class Sample(Frame, frozen=True, tag="sample"):
     mono_us: int
     period_ms: int
     role: str
+    leader: int
     epoch: int
     zxid: int
     txns: int
@@ -266,67 +267,6 @@ class AskTrace(Ask, frozen=True, tag="trace"):
 AnyAsk = AskHistory | AskTasks | AskSnapshot | AskTrace
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):
-    """What a page sends to ``/ensemble``, which only ``trioquorum ensemble`` serves: one msgpack map a message."""
-
-
-class Kill(Order, frozen=True, tag="kill"):
-    """``kill -9``."""
-
-    peer: int
-
-
-class Pause(Order, frozen=True, tag="pause"):
-    """Stop the process where it is (SIGSTOP)."""
-
-    peer: int
-
-
-class Resume(Order, frozen=True, tag="resume"):
-    """Let a paused process go on."""
-
-    peer: int
-
-
-class Restart(Order, frozen=True, tag="restart"):
-    """Start a peer that has ended; one that runs is killed before."""
-
-    peer: int
-
-
-class Partition(Order, frozen=True, tag="partition"):
-    """Let nothing pass between peers of different groups; who is in no group is with everybody. Replaces the last."""
-
-    groups: list[list[int]]
-
-
-class Heal(Order, frozen=True, tag="heal"):
-    """End the partition."""
-
-
-AnyOrder = Kill | Pause | Resume | Restart | Partition | Heal
-
-
-class RecordingHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The first object of a recording: a file of msgpack objects, one behind the other.
-
-    Then come ``RecordedFrame`` in the order of their time, for each peer first a ``Snapshot`` if there was one.
-    ``kind`` is live or simulation; in a simulation times are virtual, from 0, and peer 0 is who strikes.
-    """
-
-    recording: int
-    kind: str
-    title: str
-    members: list[MemberInfo]
-
-
-class RecordedFrame(msgspec.Struct, frozen=True, array_like=True):
-    """One frame of a recording, ``[peer, frame]``."""
-
-    peer: int
-    frame: Any
-
-
 EVENT_KINDS: Final[tuple[type[Event], ...]] = (
     *(
         kind
@@ -341,7 +281,6 @@ EVENT_KINDS: Final[tuple[type[Event], ...]] = (
 _TAGS: Final = {kind.__struct_config__.tag: kind for kind in EVENT_KINDS}
 _encoder: Final = msgspec.msgpack.Encoder()
 _asks: Final[msgspec.msgpack.Decoder[AnyAsk]] = msgspec.msgpack.Decoder(AnyAsk)
-_orders: Final[msgspec.msgpack.Decoder[AnyOrder]] = msgspec.msgpack.Decoder(AnyOrder)
 
 encode: Final = _encoder.encode
 """A frame, ask, order or recorded object as msgpack."""
@@ -378,15 +317,6 @@ def decode_ask(data: bytes) -> AnyAsk:
         msgspec.DecodeError: it is nothing of that.
     """
     return _asks.decode(data)
-
-
-def decode_order(data: bytes) -> AnyOrder:
-    """What a page wants done to the ensemble.
-
-    Raises:
-        msgspec.DecodeError: it is nothing of that.
-    """
-    return _orders.decode(data)
 
 
 def event_of(fact: Any) -> Event | None:

@@ -127,6 +127,7 @@ class Sampler:
             mono_us=self._hub.mono_us(),
             period_ms=max(1, round(period_s * MS_PER_S)),
             role=state.role,
+            leader=state.leader,
             epoch=state.epoch,
             zxid=zxid,
             txns=_between(before, zxid),
