@@ -55,7 +55,7 @@ def java_command(folder: Path, main: str, properties: Mapping[str, str] | None =
 class Zookeeper:
     """One server: ``folder`` gets its ``zoo.cfg``, its data and its log.
 
-    ``properties`` are what Java takes on its command line only; we take them in the file.
+    ``properties`` are what Java takes on its command line only; we take them in the file. ``options`` are of our serve.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Zookeeper:
         *,
         my_id: int | None = None,
         properties: Mapping[str, str] | None = None,
+        options: Iterable[str] = (),
     ) -> None:
         self.kind = kind
         self.folder = folder
@@ -74,6 +75,7 @@ class Zookeeper:
         self._lines = list(lines)
         self._my_id = my_id
         self._properties = dict(properties or {})
+        self._options = list(options)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,7 +95,7 @@ class Zookeeper:
             command = [*java_command(self.folder, _SERVER, self._properties), str(config)]
             lines.append("admin.enableServer=false")
         else:
-            command = [sys.executable, "-m", "trioquorum", "serve", "--config", str(config)]
+            command = [sys.executable, "-m", "trioquorum", "serve", "--config", str(config), *self._options]
             lines += [f"{key}={value}" for key, value in self._properties.items()]
         if not config.exists():  # a reconfig may have rewritten it
             config.write_text("".join(f"{line}\n" for line in lines))

@@ -26,6 +26,7 @@ MAY_JOIN: Final = 9
 """Members up to this one occur in the recorded reconfigurations; not all of them ever ran."""
 
 SERVES_S: Final = 60
+TOLD_CHARS: Final = 5000
 
 
 class Servers:
@@ -43,7 +44,13 @@ class Servers:
         lines = [*settings["lines"], *members]
         self._servers = {
             i: Zookeeper(
-                "ours", folder / str(i), self._port("client", i), lines, my_id=i, properties=settings["properties"]
+                "ours",
+                folder / str(i),
+                self._port("client", i),
+                lines,
+                my_id=i,
+                properties=settings["properties"],
+                options=("--log-level", "debug"),
             )
             for role in ("participant", "observer")
             for i in settings[role]
@@ -70,6 +77,12 @@ class Servers:
                 case "serve":
                     self._wait_serving(i, event["mode"])
 
+    def tell(self) -> None:
+        """Print the end of what each server said."""
+        for i, server in self._servers.items():
+            if server.log.exists():
+                print(f"server {i}:", server.log.read_text()[-TOLD_CHARS:], sep="\n")
+
     def kill(self) -> None:
         """The end."""
         self.act({"do": "kill", "servers": [i for i, server in self._servers.items() if server.process]})
@@ -87,6 +100,9 @@ def running(settings: dict[str, Any], folder: Path) -> Iterator[Servers]:
     servers = Servers(settings, folder)
     try:
         yield servers
+    except BaseException:
+        servers.tell()
+        raise
     finally:
         servers.kill()
 
