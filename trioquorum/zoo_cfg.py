@@ -21,6 +21,7 @@ from trioquorum.zoo_keys import (
     refuse_protection,
     truth,
 )
+from trioquorum.zoo_refusals import in_their_words
 from trioquorum.zoo_security import SECURITY, auth_settings, is_security, tls_settings
 from trioquorum.zoo_servers import address, is_server_key, peers_of
 
@@ -94,8 +95,15 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
         throttles=Throttles(**throttles),
         **settings,
     )
-    cfg.check(config, str(path))
+    _check(config, path, found)
     return config, warnings
+
+
+def _check(config: cfg.ServerConfig, path: Path, found: Mapping[str, Entry]) -> None:
+    try:
+        cfg.check(config, str(path))
+    except ConfigError as error:
+        raise in_their_words(error, str(path), found) from None
 
 
 def _always_asked(found: Mapping[str, Entry]) -> frozenset[str]:

@@ -19,9 +19,9 @@ def _text(entry: Entry) -> str:
 
 
 def integer(entry: Entry) -> int:
-    """A whole number."""
+    """A whole number; ZooKeeper's manual writes some as ``0xfffff``, and Java takes that."""
     try:
-        return int(entry.value)
+        return int(entry.value, 16 if entry.value.lower().startswith(("0x", "-0x")) else 10)
     except ValueError:
         raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write a whole number") from None
 

@@ -45,6 +45,16 @@ _TLS_KEYS: Final = frozenset(
 SECURITY: Final = frozenset((*_AUTH, *_MORE_KEYS, _SUPER_USER, *_TLS_KEYS))
 """The keys that are read here."""
 
+NAMES: Final[Mapping[str, str]] = {
+    **{f"auth.{name}": key for key, name in _AUTH.items()},
+    **{f"tls.{name}": key for key, name in (_TLS_TEXTS | _TLS_TRUTHS).items()},
+    "auth.required_schemes": "enforce.auth.schemes",
+    "tls.client_auth": "ssl.clientAuth",
+    "tls.protocols": "ssl.enabledProtocols",
+    "tls.detection_timeout_ms": "ssl.handshakeDetectionTimeoutMillis",
+}
+"""Setting as ``peers.toml`` names it → key."""
+
 _PROVIDER: Final = "authProvider."
 _PROVIDERS: Final = frozenset(
     f"org.apache.zookeeper.server.auth.{name}AuthenticationProvider" for name in ("SASL", "X509", "Ensemble")

@@ -38,6 +38,8 @@ def peers_of(found: Mapping[str, Entry], path: Path) -> tuple[PeerSpec, ...]:
         raise ConfigError(
             f"{algorithm.where}: electionAlg is {algorithm.value}; only 3 exists any more, remove the line"
         )
+    if (role := found.get("peerType")) and role.value.lower() not in ("participant", "observer"):
+        raise ConfigError(f"{role.where}: peerType is {role.value!r}; write participant or observer")
     groups: dict[int, int] = {}
     weights: dict[int, int] = {}
     specs: dict[int, PeerSpec] = {}

@@ -225,6 +225,12 @@ def test_zookeepers_defaults_where_ours_differ(load: Loader) -> None:
     assert server.four_letter_words == config.FOUR_LETTER_WORDS
 
 
+@pytest.mark.parametrize(("text", "value"), [("0xfffff", 0xFFFFF), ("0X10", 16), ("0100", 100)])
+def test_numbers_as_zookeepers_manual_writes_them(load: Loader, text: str, value: int) -> None:
+    server, _ = load(f"{ENSEMBLE}jute.maxbuffer={text}")
+    assert server.limits.client_frame_bytes_max == value
+
+
 @pytest.mark.parametrize("text", ["clientPort=2181", "server.5=h:1:2;2181", "clientPort=2181\nserver.5=h:1:2;2181"])
 def test_one_participant_is_standalone(load: Loader, text: str) -> None:
     server, _ = load("dataDir={data}\n" + text, myid=None)
@@ -295,7 +301,8 @@ def test_keys_without_effect_are_named(load: Loader) -> None:
             "server.4=a:1:2;x:y;4",
             "zoo.cfg:11: server.4 is 'a:1:2;x:y;4'; write host:2888:3888[:observer][;2181[;2281]]",
         ),
-        ("secureClientPort=2281", "zoo.cfg: a client port for TLS needs a key; name its file in tls.key_file"),
+        ("secureClientPort=2281", "zoo.cfg: a client port for TLS needs a key; name its file in ssl.keyStore.location"),
+        ("ssl.keyStore.location=k", "zoo.cfg: certificates of clients need somebody who vouches for them; name the"),
         ("secureClientPortAddress=h", "zoo.cfg:11: secureClientPortAddress needs a secureClientPort; add"),
         ("server.4=zoo1:2888:3889", "zoo.cfg: tcp://zoo1:2888 is both quorum of peer 1 and quorum of peer 4"),
         ("server.255=a:1:2", "zoo.cfg: peer id 255 is out of range; use 0 to 254"),
@@ -303,8 +310,21 @@ def test_keys_without_effect_are_named(load: Loader) -> None:
         ("group.1=1:2\ngroup.2=2", "zoo.cfg:12: server 2 is in two groups; leave it in one"),
         ("group.1=1", "zoo.cfg: peer 2 has no group, others have; give every participant one or none"),
         ("maxSessionTimeout=1", "zoo.cfg: the smallest session timeout (4000 ms) is above the largest (1 ms)"),
-        ("tickTime=0", "zoo.cfg: tick_time_ms is 0; it must be at least 1"),
-        ("leader.maxTimeToWaitForEpoch=-2", "zoo.cfg: leader_max_wait_for_epoch_ms is -2; it must be at least -1"),
+        ("tickTime=0", "zoo.cfg:11: tickTime is 0; it must be at least 1"),
+        ("leader.maxTimeToWaitForEpoch=-2", "zoo.cfg:11: leader.maxTimeToWaitForEpoch is -2; it must be at least -1"),
+        ("zookeeper.preAllocSize=-1", "zoo.cfg:11: zookeeper.preAllocSize is -1; it must be at least 1"),
+        ("snapshotSizeFactor=10", "zoo.cfg:11: snapshotSizeFactor is 10; it must be at most 1"),
+        ("maxClientCnxns=-1", "zoo.cfg:11: maxClientCnxns is -1; it must be at least 0"),
+        ("connection_throttle_tokens=-1", "zoo.cfg:11: connection_throttle_tokens is -1; it must be at least 0"),
+        ("trioquorum.election_settle_ms=0", "zoo.cfg:11: trioquorum.election_settle_ms is 0; it must be at least 1"),
+        (
+            "fastleader.minNotificationInterval=9\nfastleader.maxNotificationInterval=8",
+            "zoo.cfg:11: fastleader.minNotificationInterval is above fastleader.maxNotificationInterval; swap them",
+        ),
+        ("DigestAuthenticationProvider.superDigest=s", "zoo.cfg:11: DigestAuthenticationProvider.superDigest is no "),
+        ("DigestAuthenticationProvider.digestAlg=X", "zoo.cfg:11: DigestAuthenticationProvider.digestAlg is 'X'; use"),
+        ("peerType=boss", "zoo.cfg:11: peerType is 'boss'; write participant or observer"),
+        ("jute.maxbuffer=0xg", "zoo.cfg:11: jute.maxbuffer is '0xg'; write a whole number"),
         ("clientPort=none", "zoo.cfg:11: clientPort is 'none'; write a whole number"),
         ("=3", "zoo.cfg:11: has no key before the ="),
         ("a=\\u12", "zoo.cfg:11: \\u is not followed by four hexadecimal digits"),
