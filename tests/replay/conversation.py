@@ -31,6 +31,8 @@ TIME: Final = re.compile(rb"\x00\x00\x01[\xa0-\xff](?!\x00\x00\x01).{4}", re.DOT
 """Milliseconds since 1970, from 2026 to 2039; not the zxid 0x1000001a0 before one."""
 
 EVENT_XID: Final = -1
+LAST_ZXID_SEEN: Final = slice(8, 16)
+"""Of a ConnectRequest's frame."""
 
 OTHERWISE: Final = {
     ("create", "c00", 19): "createContainer with the flags of a plain node is refused",
@@ -78,13 +80,15 @@ class Conversation:
         self._ports = ports
         self._ops: dict[int, int] = {}
         self._introduced = False
+        self._port = port
+        self._hello = b""
         self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
 
     def send(self, data: bytes) -> None:
         """Send what was recorded, under our session and of our servers."""
         data = _renamed(data, self._ports)
         if not self._introduced:
-            data = _renamed(data, self._sessions)
+            data = self._hello = _renamed(data, self._sessions)
         elif len(data) >= 12:
             xid, op = REQUEST_HEADER.unpack_from(data, 4)
             self._ops[xid] = op
@@ -99,8 +103,10 @@ class Conversation:
             assert int.from_bytes(self._frame()[16:20], "big", signed=True) == Code.UNIMPLEMENTED
             self.expect_close()
             return
-        frame = self._frame()
-        if not self._introduced:
+        if self._introduced:
+            frame = self._frame()
+        else:
+            frame = self._welcome()
             self._introduced = True
             self._learn(recorded, frame)
         same = self._readable(frame) == self._readable(recorded)
@@ -165,6 +171,17 @@ class Conversation:
             case Op.MULTI_READ | Op.WHO_AM_I | Op.GET_EPHEMERALS:
                 return head, sorted(body)
         return frame
+
+    def _welcome(self) -> bytes:
+        """The first answer. A server that has not yet seen what the client has seen closes, and is asked again."""
+        seen = int.from_bytes(self._hello[LAST_ZXID_SEEN], "big")
+        deadline = time.monotonic() + PATIENCE_S
+        while seen and not self._sock.recv(1, socket.MSG_PEEK) and time.monotonic() < deadline:
+            self._sock.close()
+            time.sleep(GAP_S)
+            self._sock = socket.create_connection(("127.0.0.1", self._port), PATIENCE_S)
+            self._sock.sendall(self._hello)
+        return self._frame()
 
     def _frame(self) -> bytes:
         head = self._read(4)
