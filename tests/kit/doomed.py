@@ -7,9 +7,10 @@ from typing import Self
 _CHILD = """
 import sys
 from kazoo.client import KazooClient
-zk = KazooClient(hosts=sys.argv[1], timeout=float(sys.argv[2]))
+session = (int(sys.argv[3]), bytes.fromhex(sys.argv[4])) if len(sys.argv) > 3 else None
+zk = KazooClient(hosts=sys.argv[1], timeout=float(sys.argv[2]), client_id=session)
 zk.start(10)
-print(zk.client_id[0], flush=True)
+print(zk.client_id[0], zk.client_id[1].hex(), flush=True)
 for line in sys.stdin:
     exec(line)
     print("done", flush=True)
@@ -17,16 +18,22 @@ for line in sys.stdin:
 
 
 class DoomedClient:
-    """``zk`` in the child is a started kazoo client; ``run`` executes one line there."""
+    """``zk`` in the child is a started kazoo client; ``run`` executes one line there.
 
-    def __init__(self, hosts: str, *, timeout_s: float) -> None:
+    With ``client_id`` it goes on with that session, if that still lives.
+    """
+
+    def __init__(self, hosts: str, *, timeout_s: float, client_id: tuple[int, bytes] | None = None) -> None:
+        known = [] if client_id is None else [str(client_id[0]), client_id[1].hex()]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, hosts, str(timeout_s)],
+            [sys.executable, "-c", _CHILD, hosts, str(timeout_s), *known],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.session = int(self._line())
+        session, password = self._line().split()
+        self.session = int(session)
+        self.client_id = self.session, bytes.fromhex(password)
 
     def _line(self) -> str:
         assert self._process.stdout is not None
