@@ -2,11 +2,11 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import msgspec
 import trio
@@ -28,6 +28,11 @@ from trioquorum.running import STOP_TIMEOUT_S, say, tell_why, until_signalled
 from trioquorum.status import EnsembleStatus, PeerStatus, look, targets_of
 from trioquorum.transport import Address
 from trioquorum.zoo_cfg import load_zoo_cfg
+
+if TYPE_CHECKING:
+    from trioquorum.admin.settings import AdminSettings
+    from trioquorum.events import Events
+    from trioquorum.link_security import LinkSecurity
 
 BASE_PORT: Final = 2181
 PIPE_COLUMNS: Final = 200
@@ -101,12 +106,14 @@ def serve(
     admin: Annotated[
         str | None, typer.Option(help="Serve the admin page there, http://127.0.0.1:8081 [default: as --peers says].")
     ] = None,
-    admin_token_file: Annotated[
-        Path | None, typer.Option(help="A file with the secret that users of the admin port have to know.")
-    ] = None,
+    admin_token_file: Annotated[Path | None, typer.Option(help="A file with the secret of the admin port.")] = None,
     admin_origin: Annotated[
         list[str] | None, typer.Option(help="A page, http://host:port, that may use the admin port beside the peers'.")
     ] = None,
+    link_token_file: Annotated[Path | None, typer.Option(help="ws, wss: a file with a secret of all peers.")] = None,
+    link_certificate: Annotated[Path | None, typer.Option(help="wss: this peer's certificate, in PEM.")] = None,
+    link_key: Annotated[Path | None, typer.Option(help="wss: its key, if not in the same file.")] = None,
+    link_authority: Annotated[Path | None, typer.Option(help="wss: who signed the certificates of peers.")] = None,
     resync: Annotated[
         bool, typer.Option("--resync", help="Set damaged data aside and take everything from the leader.")
     ] = False,
@@ -119,24 +126,20 @@ def serve(
         # The server's modules load only now: help and status do not wait for them.
         from trioquorum.admin.settings import read_token, settings_of
         from trioquorum.events import Events
+        from trioquorum.link_security import LinkSecurity
         from trioquorum.log import configure, log_events
 
-        token = "" if admin_token_file is None else read_token(admin_token_file)
-        port = settings_of(server, url=admin, token=token, origins=tuple(admin_origin or ()))
+        port = settings_of(server, url=admin, token=read_token(admin_token_file), origins=tuple(admin_origin or ()))
+        links = LinkSecurity(
+            token=read_token(link_token_file), certificate=link_certificate, key=link_key, authority=link_authority
+        )
         configure(log_level, json=log_json)
         for line in warnings:
             say(line)
         if resync:
             _set_aside(server)
         events = Events(log_events(server.my_id, log_level))
-        if port is None:
-            from trioquorum.peer.run import serve as serve_peer
-
-            trio.run(until_signalled, partial(serve_peer, server, events))
-        else:
-            from trioquorum.admin.beside import serve as serve_with_admin
-
-            trio.run(until_signalled, partial(serve_with_admin, server, events, port))
+        trio.run(until_signalled, _runner(server, events, port, links))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
         _fail(error)
 
@@ -222,6 +225,29 @@ def _server_config(
     if peer_id is not None:
         raise ConfigError("--peers is missing; name the peers.toml that has this --id, or drop --id")
     return standalone(data_dir, STANDALONE_CLIENT if client is None else Address.parse(client)), []
+
+
+def _runner(
+    server: ServerConfig, events: "Events", port: "AdminSettings | None", links: "LinkSecurity"
+) -> Callable[[], Awaitable[object]]:
+    """What runs the server; a peer without an admin port does not even load one.
+
+    Raises:
+        ConfigError: a file of ``links`` cannot be used.
+    """
+    from trioquorum.link_security import LinkSecurity, transports_of
+    from trioquorum.peer.run import serve as serve_peer
+
+    if port is None and links == LinkSecurity():
+        return partial(serve_peer, server, events)
+    from trioquorum.peer.run import Surroundings
+
+    around = Surroundings(transports=transports_of(links))
+    if port is None:
+        return partial(serve_peer, server, events, around)
+    from trioquorum.admin.beside import serve as serve_with_admin
+
+    return partial(serve_with_admin, server, events, port, around)
 
 
 def _set_aside(server: ServerConfig) -> None:

@@ -92,7 +92,7 @@ def _whom(peers: Path | None, admin: list[str] | None, token_file: Path | None) 
 
     if peers is not None and admin:
         raise ConfigError("--peers and --admin both say whom to ask; give one of them")
-    token = "" if token_file is None else read_token(token_file)
+    token = read_token(token_file)
     if peers is None:
         return [origin_of(url) for url in admin or [DEFAULT_ADMIN]], token
     urls = [origin_of(spec.admin) for spec in read_peers(peers) if spec.admin is not None]

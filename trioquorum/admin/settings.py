@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trioquorum.config import ServerConfig
+from trioquorum.config import ServerConfig, read_text
 from trioquorum.errors import ConfigError
 
 LOOPBACK: Final = frozenset(("127.0.0.1", "::1", "localhost"))
@@ -100,16 +100,18 @@ def settings_of(
     )
 
 
-def read_token(file: Path) -> str:
-    """The token in a file: all of it but the space around.
+def read_token(file: Path | None) -> str:
+    """The token in a file: all of it but the space around; empty without a file.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: it cannot be read, or is empty.
     """
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    if file is None:
+        return ""
+    token = read_text(file).strip()
+    if not token:
+        raise ConfigError(f"{file}: holds no token; write one into it")
+    return token
 
 
 def origin_of(url: str) -> str:
