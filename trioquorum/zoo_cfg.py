@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from trioquorum import config as cfg
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits, Throttles
 from trioquorum.properties import Entry, read_properties
 from trioquorum.transport import Address
+from trioquorum.zoo_admin import ADMIN, admin_url
 from trioquorum.zoo_inert import WITHOUT_EFFECT, nearest, reason_without_effect
 from trioquorum.zoo_keys import (
     LIMITS,
@@ -55,7 +58,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
             refuse_protection(entry)
         elif ours := house_name(entry):
             (limits if ours in Limits.__struct_fields__ else settings)[ours] = house_value(entry, ours)
-        elif key not in _STRUCTURE and not is_server_key(key) and not is_security(key, entry):
+        elif key not in _STRUCTURE and key not in ADMIN and not is_server_key(key) and not is_security(key, entry):
             warnings.append(_without_effect(key, entry))
     if "four_letter_words" in settings:
         settings["four_letter_words"] |= _always_asked(found)
@@ -84,7 +87,7 @@ def load_zoo_cfg(path: Path, overrides: Iterable[str] = ()) -> tuple[cfg.ServerC
             )
     config = cfg.ServerConfig(
         my_id=my_id,
-        peers=peers,
+        peers=_with_admin(peers, my_id, admin_url(found, warnings), warnings, path),
         client_addresses=clients,
         data_dir=data_dir,
         data_log_dir=Path(found["dataLogDir"].value) if "dataLogDir" in found else data_dir,
@@ -106,6 +109,15 @@ def _check(config: cfg.ServerConfig, path: Path, found: Mapping[str, Entry]) -> 
         raise in_their_words(error, str(path), found) from None
 
 
+def _with_admin(
+    peers: tuple[cfg.PeerSpec, ...], my_id: int, url: str | None, warnings: list[str], path: Path
+) -> tuple[cfg.PeerSpec, ...]:
+    """The same peers, of which this one has an admin port at ``url``, if anywhere."""
+    if url is not None and not peers:
+        warnings.append(f"{path}: a standalone server has no admin port by itself; start it with --admin {url}")
+    return tuple(msgspec.structs.replace(spec, admin=url) if spec.id == my_id else spec for spec in peers)
+
+
 def _always_asked(found: Mapping[str, Entry]) -> frozenset[str]:
     """Words that no whitelist can leave out: ZooKeeper's own scripts and read-only clients need them."""
     read_only = "readonlymode.enabled" in found and truth(found["readonlymode.enabled"])
@@ -116,7 +128,9 @@ def _without_effect(key: str, entry: Entry) -> str:
     """The warning for a key that changes nothing."""
     if reason := reason_without_effect(key):
         return f"{entry.where}: {entry.key} has no effect here: {reason}"
-    guess = nearest(key, (*SETTINGS, *LIMITS, *THROTTLES, *PROTECTIONS, *SECURITY, *_STRUCTURE, *WITHOUT_EFFECT))
+    guess = nearest(
+        key, (*SETTINGS, *LIMITS, *THROTTLES, *PROTECTIONS, *SECURITY, *ADMIN, *_STRUCTURE, *WITHOUT_EFFECT)
+    )
     hint = "it has no effect" if guess is None else f"did you mean {guess}?"
     return f"{entry.where}: {entry.key} is no key of ZooKeeper; {hint}"
 

@@ -12,7 +12,7 @@ _NO_WATCH_MANAGER: Final = "there is one kind of watch table, and it never has d
 _NO_BLOCKING: Final = "sockets are never waited for"
 _NO_TLS: Final = "between peers TLS is not offered"
 _NO_SASL: Final = "of SASL only DIGEST-MD5 is offered, to clients"
-_NO_ADMIN: Final = "there is no admin server"
+_NO_ADMIN: Final = "the admin port has no such setting"
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "jvm.pause.*": "there is no JVM whose pauses to watch",
@@ -71,7 +71,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "sasl.*": _NO_SASL,
     "kerberos.*": _NO_SASL,
     "authProvider.*": "what is offered needs no provider, and others are not offered",
-    "IPAuthenticationProvider.usexforwardedfor": _NO_ADMIN,
+    "IPAuthenticationProvider.usexforwardedfor": "an address that somebody claims to have is not believed",
     "admin.*": _NO_ADMIN,
     "audit.impl.class": "the audit log is part of the log",
 }

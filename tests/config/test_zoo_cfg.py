@@ -420,3 +420,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except ConfigError as error:
         seen = [str(error)]
     assert all(line.strip() == line for line in seen)
+
+
+def test_a_standalone_server_is_told_how_to_have_an_admin_port(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.cfg"
+    file.write_text(f"dataDir={tmp_path}\nclientPort=2181\nadmin.serverPort=9\n")
+    _, warnings = load_zoo_cfg(file)
+    assert len(warnings) == 1
+    assert warnings[0].endswith("start it with --admin http://127.0.0.1:9")

@@ -12,6 +12,7 @@ from trioquorum.config import ServerConfig, load_peers_toml
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits, Throttles
 from trioquorum.settings import Settings
+from trioquorum.zoo_admin import ADMIN as ADMIN_KEYS
 from trioquorum.zoo_cfg import load_zoo_cfg
 from trioquorum.zoo_inert import WITHOUT_EFFECT, reason_without_effect
 from trioquorum.zoo_keys import LIMITS, PROTECTIONS, SETTINGS, THROTTLES
@@ -121,6 +122,8 @@ letAnySaslUserDoX=all
 ensembleAuthName=mine
 skipACL=yes
 audit.enable=true
+admin.enableServer=true
+admin.serverPort=8081
 """
 
 NO_EFFECT = """
@@ -198,9 +201,6 @@ ssl.quorum.keyStore.location=/key
 ssl.quorum.hostnameVerification=false
 fips-mode=false
 audit.impl.class=org.example.Audit
-admin.enableServer=true
-admin.serverAddress=10.0.0.1
-admin.serverPort=8081
 admin.idleTimeout=1
 admin.commandURL=/c
 admin.httpVersion=20
@@ -285,12 +285,43 @@ def test_a_protection_that_is_not_offered_is_refused(load: Load, line: str) -> N
 
 
 def test_each_key_is_of_one_kind() -> None:
-    names = [*SETTINGS, *LIMITS, *THROTTLES, *PROTECTIONS, *(SECURITY - TOGETHER), *WITHOUT_EFFECT]
+    names = [
+        *SETTINGS,
+        *LIMITS,
+        *THROTTLES,
+        *PROTECTIONS,
+        *(SECURITY - TOGETHER),
+        *WITHOUT_EFFECT,
+        *(ADMIN_KEYS - {"admin.serverAddress"}),
+    ]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     rows = [line.partition("=")[0] for line in lines(IN_EFFECT + NO_EFFECT + REFUSED)]
     assert [name for name, count in Counter(rows).items() if count > 1] == []
     untold = [name for name in names if not any(row == name or row.startswith(name.rstrip("*")) for row in rows)]
     assert untold == []
+
+
+ADMIN = {
+    "": (None, 0),
+    "admin.enableServer=true": ("http://127.0.0.1:8080", 0),
+    "admin.serverPort=8081": ("http://127.0.0.1:8081", 0),
+    "admin.serverPort=8081\nadmin.enableServer=false": (None, 0),
+    "admin.serverPort=8081\nadmin.serverAddress=localhost": ("http://127.0.0.1:8081", 0),
+    "admin.serverPort=8081\nadmin.serverAddress=0.0.0.0": ("http://127.0.0.1:8081", 1),
+    "admin.serverAddress=10.0.0.1": (None, 0),
+}
+
+
+@pytest.mark.parametrize("text", ADMIN)
+def test_the_admin_port_is_there_when_asked_for_and_on_loopback(load: Load, text: str) -> None:
+    config, warnings = load(text)
+    assert config.me is not None
+    url, warned = ADMIN[text]
+    assert config.me.admin == url
+    assert [spec.admin for spec in config.peers if spec.id != config.my_id] == [None] * (len(config.peers) - 1)
+    assert (
+        len([line for line in warnings if "--admin-token-file opens it to others" in line]) == warned == len(warnings)
+    )
 
 
 SAMPLES = {"four_letter_words": ["ruok"], "super_digest": "super:hash", "max_session_timeout_ms": 100_000}
