@@ -51,8 +51,7 @@ class Scene:
         )
         self.events = Events()
         self.admin = Admin(config(tmp_path), self.events, settings, Surroundings(wall_ms=lambda: WALL_MS))
-        self.events.subscribe(self.admin.state.read)
-        self.events.subscribe(self.admin.hub.read)
+        self.events.subscribe(self.admin.read)
         self._nursery = nursery
 
     def call(self) -> trio.StapledStream[Any, Any]:

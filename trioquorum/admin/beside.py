@@ -11,7 +11,7 @@ from trio_websocket import WebSocketConnection
 from trioquorum.admin.commands import Commands, prometheus
 from trioquorum.admin.feed import FEED_PROTOCOL
 from trioquorum.admin.http import Answer, Head, json_answer
-from trioquorum.admin.hub import Hub
+from trioquorum.admin.hub import TRACED, Hub
 from trioquorum.admin.inside import PLACE, Inside
 from trioquorum.admin.page import PageTask
 from trioquorum.admin.port import AdminPort, Endpoint
@@ -21,7 +21,7 @@ from trioquorum.admin.settings import AdminSettings
 from trioquorum.admin.state import PeerState
 from trioquorum.admin.tasks import task_tree
 from trioquorum.config import ServerConfig
-from trioquorum.events import Events
+from trioquorum.events import Event, Events
 from trioquorum.peer.members import Members
 from trioquorum.peer.run import Surroundings, serve as serve_peer
 from trioquorum.storage.database import Database
@@ -63,6 +63,14 @@ class Admin:
                 ),
             },
         )
+
+    def read(self, event: Event) -> None:
+        """Take in one event of the peer."""
+        if type(event) in TRACED:  # Nearly all are: nothing else is done about them while nobody looks.
+            self.hub.read_traced(event)
+        else:
+            self.state.read(event)
+            self.hub.read(event)
 
     async def _feed(self, connection: WebSocketConnection, remote: str) -> None:
         del remote
@@ -146,8 +154,7 @@ async def serve(
         return
     admin = Admin(config, events, settings, around)
     with ExitStack() as stack:
-        stack.callback(events.subscribe(admin.state.read))
-        stack.callback(events.subscribe(admin.hub.read))
+        stack.callback(events.subscribe(admin.read))
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(admin.port.run), name="admin port")
             nursery.start_soon(admin.sampler.run, name="admin samples")

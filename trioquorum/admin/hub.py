@@ -58,6 +58,9 @@ _WANTED: Final = {kind: _BY_LEVEL.get(kind.level, Wanted.ALWAYS) for kind in EVE
     _ELECTIONS, Wanted.ELECTION
 )
 
+TRACED: Final = frozenset(kind for kind, wanted in _WANTED.items() if wanted is Wanted.TRACED)
+"""Events of batches of transactions: all that a busy peer says."""
+
 
 class Page:
     """One open feed: what waits to be sent to it. Bounded; what finds no room is dropped and counted."""
@@ -140,8 +143,7 @@ class Hub:
         if wanted is None:
             return
         if wanted is Wanted.TRACED:
-            if self._tracing:
-                self._trace(event)
+            self.read_traced(event)
         elif wanted is not Wanted.WATCHED or self._pages:
             self._keep(event, self._elections if wanted is Wanted.ELECTION else self._others)
 
@@ -152,10 +154,12 @@ class Hub:
         for page in self._pages:
             page.put(frame)
 
-    def _trace(self, event: Event) -> None:
-        frame = self._framed(UNKEPT, event)
-        for page in self._tracing:
-            page.put(frame)
+    def read_traced(self, event: Event) -> None:
+        """Take in one event of ``TRACED``."""
+        if self._tracing:
+            frame = self._framed(UNKEPT, event)
+            for page in self._tracing:
+                page.put(frame)
 
     def _framed(self, seq: int, event: Event) -> bytes:
         return encode(EventFrame(seq=seq, wall_ms=self.wall_ms(), mono_us=self.mono_us(), fact=event))
