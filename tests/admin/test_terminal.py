@@ -3,11 +3,21 @@
 import io
 from pathlib import Path
 
+import pytest
+import trio
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.admin.scene import config
 from trioquorum import cli, cli_live
+from trioquorum.admin.beside import Admin
 from trioquorum.admin.feed import EventFrame, Sample, Snapshot
+from trioquorum.admin.gathering import histories
+from trioquorum.admin.reader import open_feed
+from trioquorum.admin.settings import AdminSettings
+from trioquorum.errors import ConnectFailed
+from trioquorum.events import Events
+from trioquorum.peer.run import Surroundings
 
 
 def test_who_is_not_there_is_said(tmp_path: Path) -> None:
@@ -51,3 +61,19 @@ SNAPSHOT = Snapshot(
     config_version=0, pending_version=None, links=[], learners=[], sessions=0, watches=0, znodes=0, data_bytes=0,
     tasks=None, oldest_seq=0, next_seq=0, dropped=0, controls=False,
 )  # fmt: skip
+
+
+async def test_a_feed_that_is_refused_says_why(tmp_path: Path) -> None:
+    settings = AdminSettings(host="127.0.0.1", port=0, token="the-right-token")
+    admin = Admin(config(tmp_path), Events(), settings, Surroundings())
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(admin.port.run)
+        for token in ("", "another-token"):
+            with pytest.raises(ConnectFailed, match="refused with status 401"):
+                async with open_feed(url, token):
+                    raise AssertionError("let in")
+        async with open_feed(url, "the-right-token") as feed:
+            assert isinstance((await feed.receive())[0], Snapshot)
+        (told,) = await histories([url], "another-token")
+        assert told.problem == f"{url}: refused with status 401"
+        nursery.cancel_scope.cancel()

@@ -113,6 +113,8 @@ async def open_feed(url: str, token: str = "") -> AsyncIterator[FeedReader]:
             except Exception as error:  # noqa: BLE001  # Raised again below, as itself and not in a group.
                 failure = error
             nursery.cancel_scope.cancel(reason="the feed is not wanted any more")
+    except* ConnectionRejected as refusals:  # Raised by the task that reads.
+        failure = ConnectFailed(f"{url}: refused with status {_status(refusals)}")
     finally:
         await trio.aclose_forcefully(stream)
     if failure is not None:
@@ -140,10 +142,16 @@ async def _shake_hands(nursery: trio.Nursery, stream: trio.SocketStream, url: st
                 extra_headers=[(b"Authorization", f"Bearer {token}".encode())] if token else [],
                 max_message_size=MESSAGE_BYTES_MAX,
             )
-    except ConnectionRejected as error:
-        raise ConnectFailed(f"{url}: refused with status {error.status_code}") from None
     except (trio.TooSlowError, HandshakeError, ConnectionClosed) as error:
         raise ConnectFailed(f"{url}: {str(error) or type(error).__name__}") from None
+
+
+def _status(refusals: BaseExceptionGroup[ConnectionRejected]) -> int:
+    first: BaseException = refusals
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, ConnectionRejected)
+    return first.status_code
 
 
 def _why(ended: ConnectionClosed) -> str:
