@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
+from trio.testing import lockstep_stream_pair
 
 from tests.admin.scene import WALL_MS, Scene, closed_with, frames, until
 from trioquorum import events as kinds
@@ -133,6 +135,31 @@ async def test_a_slow_page_misses_frames_and_is_told_how_many(tmp_path: Path) ->
             assert told[-1] == Dropped(frames=15, total=15)
             scene.events.emit(VOTE)
             assert [frame.seq for frame in await frames(page) if isinstance(frame, EventFrame)] == [25]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_page_that_reads_nothing_is_cut(tmp_path: Path, autojump_clock: object) -> None:
+    del autojump_clock
+    async with trio.open_nursery() as nursery:
+        scene = Scene(tmp_path, nursery, send_s=3.0)
+        ours, theirs = lockstep_stream_pair()  # What is sent waits until it is read: there is no buffer at all.
+        nursery.start_soon(scene.admin.port.serve_stream, theirs)
+        await ours.send_all(
+            b"GET /feed HTTP/1.1\r\nHost: 127.0.0.1:8081\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Protocol: trioquorum.feed\r\n\r\n"
+        )
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await ours.receive_some()
+        began = trio.current_time()
+        await trio.testing.wait_all_tasks_blocked()
+        assert scene.admin.hub.pages == 1
+        while scene.admin.hub.pages:
+            scene.events.emit(VOTE)  # The peer goes on as if nothing were.
+            await trio.sleep(0.5)
+        assert trio.current_time() - began <= 3.5
+        assert scene.admin.port.failures == 0, scene.admin.port.last_failure
         nursery.cancel_scope.cancel()
 
 

@@ -23,11 +23,15 @@ TRY_LATER: Final = 1013
 
 
 class ReplayedStream(trio.abc.Stream):
-    """A stream of which some bytes were read already: they come again first."""
+    """A stream of which some bytes were read already: they come again first.
+
+    When a send was given up half-way nothing more is sent, since it would not be understood.
+    """
 
     def __init__(self, read: bytes, below: trio.abc.Stream) -> None:
         self._read = read
         self._below = below
+        self._torn = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """What was read before, then what comes."""
@@ -39,8 +43,17 @@ class ReplayedStream(trio.abc.Stream):
         return await self._below.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Straight on."""
+        """Send all of it.
+
+        Raises:
+            trio.BrokenResourceError: the other end is gone, or a send before was given up.
+        """
+        if self._torn:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError("a message was given up half-way")
+        self._torn = True
         await self._below.send_all(data)
+        self._torn = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """Straight on."""
