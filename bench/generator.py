@@ -1,10 +1,10 @@
-"""The load generator: a process of its own, one epoll, closed loop, precomputed requests, every reply checked.
+"""The load generator for where there is no C compiler: one process, one epoll, closed loop, every reply checked.
 
-Reads a ``Job`` as JSON on standard input and writes an ``Outcome`` as JSON on standard output. Each connection keeps
-``outstanding`` requests under way: as many as were answered at once are sent at once, in one slice of bytes that were
-joined beforehand. Each reply must have the xid that is due on its connection, no error, and the length its operation
-has; anything else ends the run. Latency is taken per batch: from the send of a request to the receive that brought
-its reply.
+Reads a ``Job`` as JSON in its argument and writes an ``Outcome`` as JSON on standard output. Each connection keeps
+``depth`` requests under way: as many as were answered at once are sent at once, in one slice of bytes that were
+joined beforehand. Each reply must have the xid that is due on its connection, no error, a zxid not below the last one,
+the length its operation has, and a get the value that was set; anything else ends the run. Latency is taken per batch:
+from the send of a request to the receive that brought its reply. What only the C program does is refused.
 """
 
 import resource
@@ -12,13 +12,15 @@ import select
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
 import msgspec
 
-from bench import processes, wire
+from bench import wire
+from bench.generate import GeneratorFailed, Job, Outcome
+from bench.machine import cpu_s
 
 RING: Final = 2048
 """Distinct requests of a connection that repeats them; more than any ``outstanding``."""
@@ -40,45 +42,16 @@ class OutOfRequests(Exception):
     """The server was faster than what was prepared for."""
 
 
-class Job(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to do. ``ports`` are taken in turn by connections; ``pids`` are the servers whose CPU time is read."""
-
-    workload: str
-    ports: list[int]
-    pids: list[int]
-    connections: int
-    outstanding: int
-    value_bytes: int
-    warm_up_s: float
-    measure_s: float
-    root: str
-    creates_per_s_max: int = CREATES_PER_S_MAX
-
-
-class Outcome(msgspec.Struct, kw_only=True):
-    """What was measured, over ``elapsed_s`` after the warm-up.
-
-    ``cpu_s`` is per process of ``Job.pids``; ``generator_share`` is this process's CPU time per elapsed second;
-    ``checked`` counts the replies of the whole run, warm-up included.
-    """
-
-    operations: int
-    elapsed_s: float
-    p50_ms: float
-    p99_ms: float
-    cpu_s: list[float]
-    rss_kib: list[int]
-    generator_share: float
-    checked: int = 0
-
-
 class Script:
     """The requests of one connection, joined, and the reply length that each one is due.
 
-    Their xids are 1, 2, 3, … . ``repeats``: after the last comes the first again.
+    Their xids are 1, 2, 3, … . ``repeats``: after the last comes the first again. Replies as long as a get's are due
+    to have ``value`` in them.
     """
 
-    def __init__(self, requests: Sequence[bytes], reply_bytes: list[int], *, repeats: bool) -> None:
+    def __init__(self, requests: Sequence[bytes], reply_bytes: list[int], *, repeats: bool, value: bytes = b"") -> None:
+        self.value = value
+        self.get_bytes = get_reply_bytes(value) if value else -1
         self.count = len(requests)
         self.repeats = repeats
         self.bytes = b"".join(requests)
@@ -99,6 +72,7 @@ class Connection:
         self.under_way: deque[list[float]] = deque()
         self._next = 0
         self._due = 0
+        self._last_zxid = 0
         self._partial = b""
         self._unsent = b""
 
@@ -162,10 +136,10 @@ class Connection:
             raise BadReply("the server closed the connection")
         data = self._partial + chunk
         script, due, at, last = self.script, self._due, 0, len(data) - _HEAD.size
-        lengths, size, count = script.reply_bytes, script.count, 0
-        unpack = _HEAD.unpack_from
+        lengths, size, count, last_zxid = script.reply_bytes, script.count, 0, self._last_zxid
+        unpack, get_bytes, value = _HEAD.unpack_from, script.get_bytes, script.value
         while at <= last:
-            length, xid, _, err = unpack(data, at)
+            length, xid, zxid, err = unpack(data, at)
             if due == size:
                 due = 0
             if err or xid != due + 1 or length != lengths[due]:
@@ -175,10 +149,16 @@ class Connection:
             following = at + 4 + length
             if following > len(data):
                 break
+            if zxid < last_zxid:
+                raise BadReply(f"zxid {zxid:#x} after {last_zxid:#x}")
+            if length == get_bytes and not data.startswith(value, at + _HEAD.size + 4):
+                raise BadReply("a value that was not set")
+            last_zxid = zxid
             at = following
             due += 1
             count += 1
         self._partial = data[at:]
+        self._last_zxid = last_zxid
         self._due = due
         self.answered += count
         if self.answered > self.sent:
@@ -199,27 +179,36 @@ class Connection:
                 under_way.popleft()
 
 
+def get_reply_bytes(value: bytes) -> int:
+    """How long the reply to a get is."""
+    return wire.REPLY_HEADER_BYTES + 4 + len(value) + wire.STAT_BYTES
+
+
+def value_of(job: Job) -> bytes:
+    """What every znode holds."""
+    return (bytes(range(97, 123)) * (job.value_bytes // 26 + 1))[: job.value_bytes]
+
+
 def script_of(job: Job, index: int) -> Script:
     """The requests of connection ``index``; it reads and writes one znode of its own.
 
     Raises:
-        ValueError: no such workload.
+        GeneratorFailed: only the C program can do that.
     """
-    value = bytes(range(97, 123)) * (job.value_bytes // 26 + 1)
-    value = value[: job.value_bytes]
-    node = f"{job.root}/n{index}"
-    get = (wire.GET_DATA, wire.get_body(node), wire.REPLY_HEADER_BYTES + 4 + job.value_bytes + wire.STAT_BYTES)
-    put = (wire.SET_DATA, wire.set_body(node, value), wire.REPLY_HEADER_BYTES + wire.STAT_BYTES)
-    if job.workload == "create":
-        count = int(job.creates_per_s_max * (job.warm_up_s + job.measure_s)) // job.connections
+    value, node = value_of(job), f"{job.root}/n{index}"
+    if job.rate or job.idle or job.nodes > 1 or job.reuse or job.keep or ("create" in job.mix and len(job.mix) > 1):
+        raise GeneratorFailed("rates, idle sessions, many znodes and creates in a mix take the C program: install cc")
+    if "create" in job.mix:
+        count = int(CREATES_PER_S_MAX * (job.warm_up_s + job.measure_s)) // job.connections
         return _creates([f"{node}-{k:06d}" for k in range(count)], value)
-    mixes = {"get": (get,), "set": (put,), "mix": (get, get, get, get, put)}
-    if job.workload not in mixes:
-        raise ValueError(f"workload {job.workload}: choose create, {', '.join(mixes)}")
-    mix = mixes[job.workload]
+    kinds = {
+        "get": (wire.GET_DATA, wire.get_body(node), get_reply_bytes(value)),
+        "set": (wire.SET_DATA, wire.set_body(node, value), wire.REPLY_HEADER_BYTES + wire.STAT_BYTES),
+    }
+    mix = [kinds[name] for name, weight in job.mix.items() for _ in range(weight)]
     picked = [mix[(k + index) % len(mix)] for k in range(RING)]
     requests = [wire.request(k + 1, op, body) for k, (op, body, _) in enumerate(picked)]
-    return Script(requests, [length for _, _, length in picked], repeats=True)
+    return Script(requests, [length for _, _, length in picked], repeats=True, value=value)
 
 
 def _creates(paths: Sequence[str], value: bytes) -> Script:
@@ -245,7 +234,7 @@ class Load:
             self.connections.append(Connection(self.job.ports[index % len(self.job.ports)]))
         first = self.connections[0].sock
         wire.call(first, 1, wire.CREATE, wire.create_body(self.job.root, b""))
-        value = b"x" * self.job.value_bytes
+        value = value_of(self.job)
         for index, connection in enumerate(self.connections):
             wire.call(connection.sock, 2, wire.CREATE, wire.create_body(f"{self.job.root}/n{index}", value))
             connection.load(script_of(self.job, index))
@@ -305,7 +294,7 @@ class Load:
         for index, connection in enumerate(self.connections):
             node = f"{self.job.root}/n{index}"
             paths = [node]
-            if self.job.workload == "create":
+            if "create" in self.job.mix:
                 paths += [f"{node}-{k:06d}" for k in range(connection.sent)]
             requests = [wire.request(k + 1, wire.DELETE, wire.delete_body(path)) for k, path in enumerate(paths)]
             connection.load(Script(requests, [wire.REPLY_HEADER_BYTES] * len(paths), repeats=False))
@@ -326,32 +315,25 @@ class Load:
         self._epoll.close()
 
 
-def percentile(latencies: Counter[int], share: float) -> float:
-    """The latency in ms that ``share`` of the requests stayed within."""
-    left = sum(latencies.values()) * share
-    for micros in sorted(latencies):
-        left -= latencies[micros]
-        if left <= 0:
-            return micros / 1000
-    return 0.0
-
-
-def measure(job: Job) -> Outcome:
-    """Set up, warm up, measure, clean up.
+def measure(job: Job, tell: Callable[[str], None] = lambda line: None) -> Outcome:
+    """Set up, warm up, measure, clean up; ``tell`` hears "measuring" and "measured" in between.
 
     Raises:
         BadReply: the servers do not do what was asked.
         OutOfRequests: they do more than was prepared for.
+        GeneratorFailed: only the C program can do this job.
     """
     load = Load(job)
     try:
         load.prepare()
-        load.start(job.outstanding)
+        load.start(job.depth)
         load.turn(time.perf_counter() + job.warm_up_s, None)
+        tell("measuring")
         outcome = _window(load)
+        tell("measured")
         load.drain()
         if any(connection.used_up for connection in load.connections):
-            raise OutOfRequests(f"more than {job.creates_per_s_max} creates a second")
+            raise OutOfRequests(f"more than {CREATES_PER_S_MAX} creates a second")
         outcome.checked = sum(connection.answered for connection in load.connections)
         load.clean()
     finally:
@@ -362,18 +344,20 @@ def measure(job: Job) -> Outcome:
 def _window(load: Load) -> Outcome:
     job = load.job
     latencies: Counter[int] = Counter()
-    cpu_before = [processes.cpu_s(pid) for pid in job.pids]
+    cpu_before = [cpu_s(pid) for pid in job.pids]
     own_before, began = _own_cpu_s(), time.perf_counter()
     operations = load.turn(began + job.measure_s, latencies)
     elapsed_s, own_s = time.perf_counter() - began, _own_cpu_s() - own_before
+    total = sum(job.mix.values())
     return Outcome(
-        operations=operations,
         elapsed_s=elapsed_s,
-        p50_ms=percentile(latencies, 0.5),
-        p99_ms=percentile(latencies, 0.99),
-        cpu_s=[processes.cpu_s(pid) - before for pid, before in zip(job.pids, cpu_before, strict=True)],
-        rss_kib=[processes.rss_kib(pid) for pid in job.pids],
+        # Requests of a mix follow each other in a fixed pattern, so the shares are known.
+        sets=round(operations * job.mix.get("set", 0) / total),
+        gets=round(operations * job.mix.get("get", 0) / total),
+        creates=round(operations * job.mix.get("create", 0) / total),
         generator_share=own_s / elapsed_s,
+        cpu_s=[cpu_s(pid) - before for pid, before in zip(job.pids, cpu_before, strict=True)],
+        latency_us=[(float(micros), latencies[micros]) for micros in sorted(latencies)],
     )
 
 
@@ -383,9 +367,13 @@ def _own_cpu_s() -> float:
 
 
 def main() -> None:
-    """One job from standard input to standard output."""
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    sys.stdout.buffer.write(msgspec.json.encode(measure(job)) + b"\n")
+    """One job from the argument to standard output."""
+    job = msgspec.json.decode(sys.argv[1], type=Job)
+    try:
+        outcome = measure(job, lambda line: print(line, flush=True))
+    except (BadReply, OutOfRequests, GeneratorFailed) as failure:
+        sys.exit(str(failure))
+    print(msgspec.json.encode(outcome).decode())
 
 
 if __name__ == "__main__":

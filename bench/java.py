@@ -52,7 +52,7 @@ def _class_path(folder: Path) -> str:
 
 
 class JavaZooKeeper(Servers):
-    """Defaults, except for what one machine needs: ports of their own for clients, peers and the admin server."""
+    """Defaults, except for ports of their own, and for ``mntr``, which tells how often a log was flushed."""
 
     name = "java"
 
@@ -68,6 +68,7 @@ class JavaZooKeeper(Servers):
                 f"clientPort={ports.client}",
                 f"clientPortAddress={HOST}",
                 f"admin.serverPort={ports.admin}",
+                "4lw.commands.whitelist=srvr,mntr",
             ]
             if self.many_clients:
                 lines.append("maxClientCnxns=0")
@@ -80,3 +81,6 @@ class JavaZooKeeper(Servers):
     def command(self, i: int) -> list[str]:
         folder = self.peer_folder(i)
         return ["java", _HEAP, "-cp", _class_path(folder), _MAIN, str(folder / "zoo.cfg")]
+
+    def data_folders(self, i: int) -> list[Path]:
+        return [self.peer_folder(i) / "data" / "version-2"]

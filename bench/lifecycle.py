@@ -1,81 +1,62 @@
-"""Start, cold start of an ensemble, failover and idle memory, next to Java's: alternating rounds, medians."""
+"""Servers that come and go: cold start, failover, an empty follower that joins; and what full ones hold in memory."""
 
 import statistics
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import processes, wire
-from bench.java import JavaZooKeeper
+from bench import wire
+from bench.loads import Ensemble, Figures, memory
 from bench.race import Runner, first_write
-from bench.report import Lines, number, ratio, spread, table
-from bench.servers import Servers, Trioquorum
+from bench.servers import Servers
+from bench.workload import Workload
 
 IDLE_S: Final = 5.0
-ENSEMBLE_PEERS: Final = 3
+JOIN_TIMEOUT_S: Final = 300.0
+JOIN_POLL_S: Final = 0.005
+JOIN_PATIENCE_S: Final = 0.1
+"""How long a handshake may stay unanswered at first; doubles each time it did (see ``race.PATIENCE_S``)."""
 
-KINDS: Final[tuple[type[Servers], ...]] = (Trioquorum, JavaZooKeeper)
-
-LABELS: Final = {
-    "standalone_start_s": "standalone: process start → first create acknowledged, s",
-    "ensemble_start_s": "three peers, cold: start of all → first create acknowledged, s",
-    "rss_mib": "idle peer, VmRSS, MiB",
-    "pss_mib": "idle peer, PSS, MiB",
-    "failover_s": "kill -9 of the leader → first create through a survivor, s",
-}
-
-Figures = dict[str, float]
+Make = Callable[[Path, Workload], Servers]
+"""Servers in a folder, as a workload wants them; not started."""
 
 
-def run(folder: Path, rounds: int, kinds: Sequence[type[Servers]], lines: Lines) -> dict[str, dict[str, list[float]]]:
-    """Every figure of every round: measure → kind → values. A B, then B A, and so on."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for number_ in range(rounds):
-        for kind in kinds if number_ % 2 == 0 else list(reversed(kinds)):
-            for part in (standalone, ensemble):
-                for measure, value in part(kind, folder / f"{part.__name__}-{kind.name}-{number_}").items():
-                    found[measure][kind.name].append(value)
-                    lines.add(bench="lifecycle", round=number_, kind=kind.name, measure=measure, value=value)
-    return found
-
-
-def standalone(kind: type[Servers], folder: Path) -> Figures:
-    """(a) One server alone, with an empty data directory."""
-    with kind(folder, 1) as servers:
-        began = servers.start()
-        runner = Runner(servers.peers[1].client, "first")
-        return {"standalone_start_s": first_write([runner], servers.check_alive) - began}
-
-
-def ensemble(kind: type[Servers], folder: Path) -> Figures:
-    """(b) Cold start of three peers, (d) their memory when idle, (c) failover."""
-    with kind(folder, ENSEMBLE_PEERS) as servers:
+def start(make: Make, folder: Path, workload: Workload) -> Figures:
+    """From the start of all processes, with empty folders, to the first create acknowledged; then memory when idle."""
+    with make(folder, workload) as servers:
         began = servers.start()
         runners = [Runner(ports.client, "first") for ports in servers.peers.values()]
-        figures = {"ensemble_start_s": first_write(runners, servers.check_alive) - began}
+        start_s = first_write(runners, servers.check_alive) - began
         servers.wait_serving()
         time.sleep(IDLE_S)
-        figures["rss_mib"] = _mean_mib(processes.rss_kib, servers)
-        figures["pss_mib"] = _mean_mib(processes.pss_kib, servers)
-        figures["failover_s"] = failover(servers)
-        return figures
+        return {"start_s": start_s, **memory(servers)}
 
 
-def failover(servers: Servers) -> float:
+def failover(make: Make, folder: Path, workload: Workload) -> tuple[Figures, list[float]]:
+    """The leader is killed, and comes back when that was measured; the median of ``times``, and each in seconds."""
+    with make(folder, workload) as servers:
+        servers.start()
+        times = []
+        for number in range(workload.times):
+            modes = servers.wait_serving()
+            leader = next(i for i, mode in modes.items() if mode == "leader")
+            times.append(_kill(servers, leader, f"after{number}"))
+            servers.start_peer(leader)
+        return {"failover_s": statistics.median(times)}, times
+
+
+def _kill(servers: Servers, leader: int, name: str) -> float:
     """Kill the leader; seconds until a client that was connected to a survivor has its write acknowledged.
 
     The clients write at once on their open connections. When a survivor closes one, its client comes back with the
     same session every few milliseconds.
     """
-    modes = servers.wait_serving()
-    leader = next(i for i, mode in modes.items() if mode == "leader")
     runners, sockets = [], []
-    for i in modes:
+    for i in list(servers.processes):
         if i != leader:
             sock, session = wire.open_session(servers.peers[i].client)
-            runners.append(Runner(servers.peers[i].client, "after", session))
+            runners.append(Runner(servers.peers[i].client, name, session))
             sockets.append(sock)
     began = time.perf_counter()
     servers.kill(leader)
@@ -84,20 +65,53 @@ def failover(servers: Servers) -> float:
     return first_write(runners, servers.check_alive) - began
 
 
-def _mean_mib(measure: Callable[[int], int], servers: Servers) -> float:
-    return statistics.mean(measure(pid) for pid in servers.pids().values()) / 1024
+def filled(make: Make, folder: Path, workload: Workload) -> Figures:
+    """Create the znodes; how fast that went, and memory when idle again."""
+    with make(folder, workload) as servers:
+        servers.start()
+        servers.wait_serving()
+        fill_per_s = Ensemble(servers).fill(workload)
+        time.sleep(IDLE_S)
+        return {"fill_per_s": fill_per_s, **memory(servers)}
 
 
-def summary(found: dict[str, dict[str, list[float]]]) -> str:
-    """The table: medians, lowest to highest, ratio."""
-    rows = []
-    for measure, label in LABELS.items():
-        ours, theirs = found[measure][Trioquorum.name], found[measure].get(JavaZooKeeper.name)
-        row = [label, f"{number(statistics.median(ours))} ({spread(ours)})"]
-        if theirs:
-            row.append(f"{number(statistics.median(theirs))} ({spread(theirs)})")
-            row.append(ratio(statistics.median(ours), statistics.median(theirs)))
-        else:
-            row += ["–", "–"]
-        rows.append(row)
-    return table(["median (lowest–highest)", "trioquorum", "Java", "ours/Java"], rows)
+def join(make: Make, folder: Path, workload: Workload) -> Figures:
+    """A follower without data: from its start until a client has read a znode from it that all others have."""
+    with make(folder, workload) as servers:
+        servers.start()
+        servers.wait_serving()
+        ensemble = Ensemble(servers)
+        fill_per_s = ensemble.fill(workload)
+        time.sleep(IDLE_S)
+        follower = next(i for i, mode in servers.wait_serving().items() if mode == "follower")
+        servers.kill(follower)
+        servers.wipe(follower)
+        path = f"{ensemble.root}/0/n{workload.znodes // workload.clients - 1}"
+        began = servers.start_peer(follower)
+        join_s = _until_served(servers, follower, path) - began
+        return {"join_s": join_s, "fill_per_s": fill_per_s}
+
+
+def _until_served(servers: Servers, i: int, path: str) -> float:
+    """The ``time.perf_counter`` when peer ``i`` first answers a read of ``path``.
+
+    Raises:
+        TimeoutError: it does not.
+    """
+    deadline = time.perf_counter() + JOIN_TIMEOUT_S
+    patience_s = JOIN_PATIENCE_S
+    while time.perf_counter() < deadline:
+        servers.check_alive()
+        try:
+            sock, _ = wire.open_session(servers.peers[i].client, timeout_s=patience_s)
+        except TimeoutError:
+            patience_s *= 2
+            continue
+        except (OSError, wire.ServerRefused):
+            time.sleep(JOIN_POLL_S)
+            continue
+        with sock:
+            sock.settimeout(JOIN_TIMEOUT_S)
+            wire.call(sock, 1, wire.GET_DATA, wire.get_body(path))
+            return time.perf_counter()
+    raise TimeoutError(f"peer {i} does not serve within {JOIN_TIMEOUT_S:.0f} s")

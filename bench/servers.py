@@ -1,6 +1,7 @@
 """Servers under measurement: processes on loopback that start, say what they are, and are killed."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +15,7 @@ from typing import Final, Self
 HOST: Final = "127.0.0.1"
 SERVING_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
-_REPOSITORY: Final = Path(__file__).parent.parent
-_PYTHONPATH: Final = os.pathsep.join((str(_REPOSITORY), str(_REPOSITORY / "transports")))
+_WORD_TIMEOUT_S: Final = 5.0
 
 
 class Ports:
@@ -28,14 +28,18 @@ class Ports:
 class Servers(ABC):
     """One server alone, or an ensemble with peers 1 to ``count``, all processes killed at the end of the block.
 
-    ``many_clients`` lifts the limit on connections from one address, and changes nothing else from the defaults.
+    ``many_clients`` lifts the limit on connections from one address, ``transport`` is what the peers' links use;
+    nothing else is changed from the defaults.
     """
 
     name = ""
+    transports: tuple[str, ...] = ("tcp",)
+    """What the links of these servers may use."""
 
-    def __init__(self, folder: Path, count: int, *, many_clients: bool = False) -> None:
+    def __init__(self, folder: Path, count: int, *, many_clients: bool = False, transport: str = "tcp") -> None:
         self.folder = folder
         self.many_clients = many_clients
+        self.transport = transport
         self.peers = {i + 1: ports for i, ports in enumerate(free_ports(count))}
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True)
@@ -50,6 +54,14 @@ class Servers(ABC):
     @abstractmethod
     def command(self, i: int) -> list[str]:
         """What starts peer ``i``."""
+
+    @abstractmethod
+    def data_folders(self, i: int) -> list[Path]:
+        """What peer ``i`` has written; without these it knows only who it is."""
+
+    def environment(self) -> dict[str, str]:
+        """Of every process; installed Python programs have their byte code, so it may be written here too."""
+        return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def __enter__(self) -> Self:
         return self
@@ -67,16 +79,31 @@ class Servers(ABC):
         commands = {i: self.command(i) for i in self.peers}
         began = time.perf_counter()
         for i, command in commands.items():
-            with (self.folder / f"peer{i}.log").open("ab") as log:
-                self.processes[i] = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.peer_folder(i),
-                    env=os.environ | {"PYTHONPATH": _PYTHONPATH},
-                )
+            self._spawn(i, command)
         return began
+
+    def start_peer(self, i: int) -> float:
+        """Start one peer; the ``time.perf_counter`` right before."""
+        command = self.command(i)
+        began = time.perf_counter()
+        self._spawn(i, command)
+        return began
+
+    def _spawn(self, i: int, command: Sequence[str]) -> None:
+        with (self.folder / f"peer{i}.log").open("ab") as log:
+            self.processes[i] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.peer_folder(i),
+                env=self.environment(),
+            )
+
+    def wipe(self, i: int) -> None:
+        """Remove everything that a peer has written; it must not run."""
+        for folder in self.data_folders(i):
+            shutil.rmtree(folder)
 
     def kill(self, i: int) -> None:
         """``kill -9``, and wait until the process is gone."""
@@ -120,24 +147,50 @@ class Servers(ABC):
 
 
 class Trioquorum(Servers):
-    """This server, run by the interpreter that runs the benchmark, from this checkout."""
+    """This server, run by the interpreter that runs the benchmark, from ``checkout``."""
 
     name = "trioquorum"
+    transports = ("tcp", "ws")
+    checkout: Path = Path(__file__).parent.parent
+    module: tuple[str, ...] = ("-m", "trioquorum")
+    """What the interpreter runs, in front of the command line."""
 
     def write_files(self) -> None:
         lines = ["[limits]\nconnections_per_ip_max = 0\n"] if self.many_clients else []
+        scheme = self.transport
         lines += [
             f'[[peer]]\nid = {i}\nclient = "tcp://{HOST}:{p.client}"\n'
-            f'quorum = "tcp://{HOST}:{p.quorum}"\nelection = "tcp://{HOST}:{p.election}"\n'
+            f'quorum = "{scheme}://{HOST}:{p.quorum}"\nelection = "{scheme}://{HOST}:{p.election}"\n'
             for i, p in self.peers.items()
         ]
         (self.folder / "peers.toml").write_text("\n".join(lines))
+        alone = {
+            "clientPort": self.peers[1].client,
+            "clientPortAddress": HOST,
+            "dataDir": self.peer_folder(1) / "data",
+            "maxClientCnxns": 0,
+        }
+        (self.folder / "zoo.cfg").write_text("".join(f"{name}={value}\n" for name, value in alone.items()))
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"PYTHONPATH": f"{self.checkout}{os.pathsep}{self.checkout / 'transports'}"}
 
     def command(self, i: int) -> list[str]:
-        serve = [sys.executable, "-m", "trioquorum", "serve", "--data-dir", str(self.peer_folder(i) / "data")]
+        serve = [sys.executable, *self.module, "serve"]
+        if len(self.peers) == 1 and self.many_clients:
+            return [*serve, "--config", str(self.folder / "zoo.cfg")]
+        serve += ["--data-dir", str(self.peer_folder(i) / "data")]
         if len(self.peers) == 1:
             return [*serve, "--client", f"tcp://{HOST}:{self.peers[i].client}"]
         return [*serve, "--id", str(i), "--peers", str(self.folder / "peers.toml")]
+
+    def data_folders(self, i: int) -> list[Path]:
+        return [self.peer_folder(i) / "data"]
+
+
+def trioquorum_of(name: str, checkout: Path) -> type[Trioquorum]:
+    """This server as another checkout has it."""
+    return type(name, (Trioquorum,), {"name": name, "checkout": checkout})
 
 
 def free_ports(count: int) -> list[Ports]:
@@ -152,20 +205,34 @@ def free_ports(count: int) -> list[Ports]:
     return [Ports(*ports) for ports in found]
 
 
-def mode(port: int) -> str | None:
-    """``leader``, ``follower`` or ``standalone``, as ``srvr`` says; None while nobody serves there."""
+def ask(port: int, word: str) -> str:
+    """The answer to a four-letter word; empty when nobody answers."""
+    answer = b""
     try:
-        with socket.create_connection((HOST, port), 1.0) as sock:
-            sock.sendall(b"srvr")
-            answer = b""
-            while chunk := sock.recv(4096):
+        with socket.create_connection((HOST, port), _WORD_TIMEOUT_S) as sock:
+            sock.sendall(word.encode())
+            while chunk := sock.recv(65536):
                 answer += chunk
     except OSError:
-        return None
-    for line in answer.decode(errors="replace").splitlines():
+        return ""
+    return answer.decode(errors="replace")
+
+
+def mode(port: int) -> str | None:
+    """``leader``, ``follower`` or ``standalone``, as ``srvr`` says; None while nobody serves there."""
+    for line in ask(port, "srvr").splitlines():
         if line.startswith("Mode: "):
             return line[6:].strip()
     return None
+
+
+def fsyncs(port: int) -> int:
+    """How often this peer's log was flushed since it began to count, as ``mntr`` says; 0 when it does not."""
+    for line in ask(port, "mntr").splitlines():
+        name, _, value = line.partition("\t")
+        if name == "zk_cnt_fsynctime":
+            return int(float(value))
+    return 0
 
 
 def followers_first(modes: dict[int, str]) -> Sequence[int]:

@@ -4,9 +4,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench import processes, wire
+from bench import machine, wire
 from bench.crowd import Crowd
-from bench.report import Lines, number, table
+from bench.report import number, table
+from bench.results import Lines
 from bench.servers import Servers, mode
 
 PATH: Final = "/watched"
@@ -51,7 +52,7 @@ def run(kind: type[Servers], folder: Path, count: int, idle_s: float, lines: Lin
             sock.close()
             crowd.close()
     for measure, value in figures.items():
-        lines.add(bench="sessions", kind=kind.name, sessions=count, measure=measure, value=value)
+        lines.add({"sessions": count, "contestant": kind.name, "measure": measure, "value": value})
     return figures
 
 
@@ -70,15 +71,15 @@ def _arrive(servers: Servers, crowd: Crowd, home: int, leader: int) -> Figures:
 
 
 def _memory(servers: Servers) -> dict[int, int]:
-    return {i: processes.rss_kib(pid) << 10 for i, pid in servers.pids().items()}
+    return {i: machine.rss_kib(pid) << 10 for i, pid in servers.pids().items()}
 
 
 def _rest(servers: Servers, crowd: Crowd, home: int, leader: int, idle_s: float) -> Figures:
     pids = servers.pids()
-    before = {i: processes.cpu_s(pid) for i, pid in pids.items()}
+    before = {i: machine.cpu_s(pid) for i, pid in pids.items()}
     answers = crowd.total(lambda member: member.answers)
     crowd.rest(idle_s, servers.check_alive)
-    spent = {i: processes.cpu_s(pid) - before[i] for i, pid in pids.items()}
+    spent = {i: machine.cpu_s(pid) - before[i] for i, pid in pids.items()}
     return {
         "home_cpu_percent": 100 * spent[home] / idle_s,
         "leader_cpu_percent": 100 * spent[leader] / idle_s,

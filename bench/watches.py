@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.report import Lines, number, table
+from bench.report import number, table
+from bench.results import Lines
 from trioquorum.tree.acl import OPEN_ACL, Identity
 from trioquorum.tree.watches import WatchTables
 
@@ -68,7 +69,7 @@ def run(lines: Lines) -> list[dict[str, Any]]:
     for shape in SHAPES:
         command = [sys.executable, "-m", "bench.watches", *map(str, shape)]
         record = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        lines.add(**record)
+        lines.add(record)
         found.append(record)
     return found
 

@@ -5,55 +5,68 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from bench import wire
-from bench.generator import BadReply, Connection, Job, OutOfRequests, Script, measure, percentile
+from bench import generator, wire
+from bench.generate import GeneratorFailed, Job
+from bench.generator import BadReply, Connection, OutOfRequests, Script, measure
 from tests.bench.kit import VALUE_BYTES, fake_server, reply
 
 LATER = 40
 """An xid that comes up after the set-up, in the middle of the load."""
 
 
-def job(port: int, workload: str, *, connections: int = 2, creates_per_s_max: int = 1_000_000) -> Job:
+def job(port: int, mix: dict[str, int], measure_s: float = 0.05) -> Job:
     return Job(
-        workload=workload,
         ports=[port],
         pids=[os.getpid()],
-        connections=connections,
-        outstanding=8,
+        root="/r",
+        mix=mix,
+        connections=2,
+        depth=8,
         value_bytes=VALUE_BYTES,
         warm_up_s=0.01,
-        measure_s=0.05,
-        root="/r",
-        creates_per_s_max=creates_per_s_max,
+        measure_s=measure_s,
     )
 
 
-@pytest.mark.parametrize("workload", ["get", "set", "mix", "create"])
-async def test_every_request_is_answered_and_counted(workload: str) -> None:
+@pytest.mark.parametrize("mix", [{"get": 1}, {"set": 1}, {"get": 4, "set": 1}, {"create": 1}], ids=str)
+async def test_every_request_is_answered_and_counted(mix: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "CREATES_PER_S_MAX", 1_000_000)
     asked: Counter[int] = Counter()
 
     def count(xid: int, op: int, good: bytes) -> bytes:
         asked[op] += 1
         return good
 
+    told: list[str] = []
     async with fake_server(count) as port:
-        outcome = await trio.to_thread.run_sync(measure, job(port, workload))
+        outcome = await trio.to_thread.run_sync(measure, job(port, mix), told.append)
     set_up = {wire.CREATE: 3}  # the root and one znode for each connection
     loaded = {op: asked[op] - set_up.get(op, 0) for op in (wire.CREATE, wire.GET_DATA, wire.SET_DATA) if asked[op]}
+    assert told == ["measuring", "measured"]
     assert outcome.checked == sum(loaded.values())
     assert 0 < outcome.operations <= outcome.checked
-    assert 0 < outcome.p50_ms <= outcome.p99_ms
+    assert sum(count for _, count in outcome.latency_us) == pytest.approx(outcome.operations, abs=2)
     # Whatever was created is deleted again, and each session is closed.
     assert asked[wire.DELETE] == asked[wire.CREATE]
     assert asked[wire.CLOSE_SESSION] == 2
-    if workload == "mix":
+    if len(mix) > 1:
         assert loaded[wire.GET_DATA] == pytest.approx(4 * loaded[wire.SET_DATA], abs=20)
 
 
-async def test_a_server_that_creates_faster_than_prepared_for_ends_the_run() -> None:
+async def test_a_server_that_creates_faster_than_prepared_for_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "CREATES_PER_S_MAX", 400)
     async with fake_server() as port:
         with pytest.raises(OutOfRequests):
-            await trio.to_thread.run_sync(measure, job(port, "create", creates_per_s_max=400))
+            await trio.to_thread.run_sync(measure, job(port, {"create": 1}))
+
+
+async def test_what_only_the_c_program_does_is_refused() -> None:
+    async with fake_server() as port:
+        with pytest.raises(GeneratorFailed, match="install cc"):
+            await trio.to_thread.run_sync(measure, job(port, {"create": 1, "get": 1}))
+
+
+Answer = Callable[[int, bytes], bytes | None]
 
 
 @pytest.mark.parametrize(
@@ -62,19 +75,29 @@ async def test_a_server_that_creates_faster_than_prepared_for_ends_the_run() -> 
         (lambda xid, good: reply(xid + 1, 0, good[20:]), "came: xid 41"),
         (lambda xid, good: reply(xid, -101, good[20:]), "error -101"),
         (lambda xid, good: reply(xid, 0, good[20:] + b"x"), "came: xid 40, 85 bytes"),
+        (lambda xid, good: reply(xid, 0, good[20:]), "zxid 0x1 after 0x"),
         (lambda xid, good: good + good, "came: xid 40"),
         (lambda xid, good: b"", "came: xid 41"),
         (lambda xid, good: None, "closed the connection"),
     ],
-    ids=["xid", "error", "length", "twice", "lost", "closed"],
+    ids=["xid", "error", "length", "zxid", "twice", "lost", "closed"],
 )
-async def test_a_wrong_reply_ends_the_run(answer: Callable[[int, bytes], bytes | None], message: str) -> None:
+async def test_a_wrong_reply_ends_the_run(answer: Answer, message: str) -> None:
     def spoil(xid: int, op: int, good: bytes) -> bytes | None:
         return answer(xid, good) if op == wire.SET_DATA and xid == LATER else good
 
     async with fake_server(spoil) as port:
         with pytest.raises(BadReply, match=message):
-            await trio.to_thread.run_sync(measure, job(port, "set"))
+            await trio.to_thread.run_sync(measure, job(port, {"set": 1}, 5.0))
+
+
+async def test_another_value_than_was_set_ends_the_run() -> None:
+    def spoil(xid: int, op: int, good: bytes) -> bytes | None:
+        return good.replace(b"abc", b"abd") if op == wire.GET_DATA and xid == LATER else good
+
+    async with fake_server(spoil) as port:
+        with pytest.raises(BadReply, match="a value that was not set"):
+            await trio.to_thread.run_sync(measure, job(port, {"get": 1}, 5.0))
 
 
 async def test_replies_may_come_in_pieces_and_requests_wrap_around() -> None:
@@ -100,10 +123,3 @@ async def test_a_reply_that_nobody_asked_for_is_wrong() -> None:
         with pytest.raises(BadReply, match="2 replies to 1 requests"):
             await trio.to_thread.run_sync(connection.receive)
         connection.sock.close()
-
-
-def test_percentiles_weigh_batches() -> None:
-    latencies = Counter({1000: 98, 5000: 1, 9000: 1})
-    assert percentile(latencies, 0.5) == 1.0
-    assert percentile(latencies, 0.99) == 5.0
-    assert percentile(latencies, 1.0) == 9.0

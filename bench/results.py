@@ -1,0 +1,169 @@
+"""Results as JSON lines, and what is read out of several rounds: medians, ratios, and what moved."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench.workload import Workload
+
+MOVED_MIN: Final = 0.03
+"""A figure that changed by less did not move: placement in memory alone does as much."""
+NOISE_DEVIATIONS: Final = 2.0
+_MAD_TO_DEVIATION: Final = 1.4826
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """How a figure is called in tables, and which way is better: 1 up, -1 down, 0 neither."""
+
+    label: str
+    better: int
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    "rate_per_s": Figure("operations/s", 1),
+    "p50_ms": Figure("p50, ms", -1),
+    "p99_ms": Figure("p99, ms", -1),
+    "p999_ms": Figure("p99.9, ms", -1),
+    "max_per_s": Figure("maximum, operations/s", 1),
+    "cpu_s_per_100k": Figure("CPU s per 100,000, all servers", -1),
+    "ping_p50_ms": Figure("ping beside the load, p50, ms", -1),
+    "ping_p99_ms": Figure("ping beside the load, p99, ms", -1),
+    "writes_per_fsync": Figure("writes per fsync", 1),
+    "generator_share": Figure("generator, share of a core", 0),
+    "start_s": Figure("start of all → first write, s", -1),
+    "failover_s": Figure("kill -9 of the leader → first write, s", -1),
+    "join_s": Figure("start of an empty follower → it serves, s", -1),
+    "last_told_ms": Figure("one change → last watcher told, ms", -1),
+    "fill_per_s": Figure("creates/s while filling", 1),
+    "rss_mib": Figure("RSS of a peer, MiB", -1),
+    "pss_mib": Figure("PSS of a peer, MiB", -1),
+}
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One measurement of one contestant. ``latency_us`` is a histogram as (µs, requests)."""
+
+    workload: str
+    contestant: str
+    round: int
+    load_average: float
+    setup: Workload
+    figures: dict[str, float]
+    latency_us: list[tuple[float, int]] = []
+
+
+class Results(msgspec.Struct):
+    """What files of JSON lines hold: where it was taken, and the runs. Later files add to earlier ones."""
+
+    machines: list[dict[str, Any]]
+    runs: list[Run]
+
+    def workloads(self) -> dict[str, Workload]:
+        """Each workload that was run, in order."""
+        return {run.workload: run.setup for run in self.runs}
+
+    def contestants(self) -> list[str]:
+        """Who was measured, in order of appearance."""
+        return list(dict.fromkeys(run.contestant for run in self.runs))
+
+    def of(self, workload: str, contestant: str) -> list[Run]:
+        """The runs of one contestant, by round."""
+        found = [run for run in self.runs if (run.workload, run.contestant) == (workload, contestant)]
+        return sorted(found, key=lambda run: run.round)
+
+    def values(self, workload: str, contestant: str, figure: str) -> list[float]:
+        """A figure of every round."""
+        return [run.figures[figure] for run in self.of(workload, contestant) if figure in run.figures]
+
+    def median(self, workload: str, contestant: str, figure: str) -> float | None:
+        """None if there is none."""
+        values = self.values(workload, contestant, figure)
+        return statistics.median(values) if values else None
+
+    def figures(self, workload: str) -> list[str]:
+        """Which figures there are, in the order of ``FIGURES``."""
+        known = {name for run in self.runs if run.workload == workload for name in run.figures}
+        return [name for name in FIGURES if name in known]
+
+
+class Lines:
+    """Writes JSON lines, to a file or to standard output."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, record: object) -> None:
+        """One object, one line."""
+        line = msgspec.json.encode(record)
+        if self._file is None:
+            print(line.decode(), flush=True)
+            return
+        with self._file.open("ab") as out:
+            out.write(line + b"\n")
+
+
+def read(files: Iterable[Path]) -> Results:
+    """All lines of all files.
+
+    Raises:
+        msgspec.ValidationError: a line is no result.
+    """
+    found = Results([], [])
+    for line in _lines(files):
+        record = msgspec.json.decode(line)
+        if "machine" in record:
+            found.machines.append(record["machine"])
+        elif "figures" in record:
+            found.runs.append(msgspec.convert(record, Run, strict=False))
+    return found
+
+
+def _lines(files: Iterable[Path]) -> Iterator[bytes]:
+    for file in files:
+        yield from file.read_bytes().splitlines()
+
+
+def ratios(results: Results, workload: str, figure: str, ours: str, theirs: str) -> list[float]:
+    """Round by round, so that what both runs of a round suffered from the machine cancels out."""
+    pairs = zip(results.of(workload, ours), results.of(workload, theirs), strict=False)
+    return [
+        a.figures[figure] / b.figures[figure]
+        for a, b in pairs
+        if figure in a.figures and b.figures.get(figure) and a.round == b.round
+    ]
+
+
+def ratio_of_medians(results: Results, workload: str, figure: str, ours: str, theirs: str) -> float | None:
+    """What goals are about."""
+    a, b = results.median(workload, ours, figure), results.median(workload, theirs, figure)
+    return None if a is None or not b else a / b
+
+
+def moved(by_round: Sequence[float]) -> bool:
+    """Whether ratios by round say that something changed, and not only the machine's mood.
+
+    Every round must agree on the direction, and their median must be further from 1 than the rounds are from each
+    other: by twice their standard deviation, estimated from the median of the distances.
+    """
+    if len(by_round) < 3:
+        return False
+    middle = statistics.median(by_round)
+    if not (min(by_round) > 1 or max(by_round) < 1):
+        return False
+    spread = _MAD_TO_DEVIATION * statistics.median(abs(it - middle) for it in by_round)
+    return abs(middle - 1) > max(MOVED_MIN, NOISE_DEVIATIONS * spread)
+
+
+def percentile_ms(histogram: Sequence[tuple[float, int]], share: float) -> float:
+    """The latency in ms that ``share`` of the requests in a histogram of (µs, requests) stayed within; 0 of nothing."""
+    left = sum(count for _, count in histogram) * share
+    for micros, count in histogram:
+        left -= count
+        if left <= 0 < count:
+            return micros / 1000
+    return 0.0

@@ -1,0 +1,113 @@
+"""The command line from end to end, with two small servers."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import generate, regress
+from bench.__main__ import app
+from bench.contest import Contest
+from bench.results import Lines, read
+from bench.servers import Trioquorum, trioquorum_of
+from bench.workload import Workload
+
+needs_compiler = pytest.mark.skipif(generate.compiler() is None, reason="no C compiler")
+
+SMALL = """\
+[small-set]
+mix = { set = 1 }
+clients = 2
+depth = 4
+peers = 1
+seconds = 0.2
+
+[small-half]
+measure = "half"
+mix = { get = 1 }
+clients = 2
+depth = 4
+peers = 1
+seconds = 0.2
+"""
+
+
+@pytest.mark.slow
+def test_contestants_take_turns(tmp_path: Path) -> None:
+    kinds = {name: trioquorum_of(name, Trioquorum.checkout) for name in ("a", "b")}
+    contest = Contest(kinds, 3, 0.0, tmp_path / "servers", Lines(tmp_path / "lines"))
+    done = []
+    contest.done = lambda: done.append(1)
+    workloads = {"it": Workload(clients=2, depth=2, peers=1, seconds=0.1)}
+    found = contest.run(workloads)
+    assert [(run.contestant, run.round) for run in found.runs] == [
+        ("a", 0),
+        ("b", 0),
+        ("b", 1),
+        ("a", 1),
+        ("a", 2),
+        ("b", 2),
+    ]
+    assert len(done) == contest.total(workloads) == 6
+    assert read([tmp_path / "lines"]).runs == found.runs
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_run_and_report(tmp_path: Path) -> None:
+    own, out, folder = tmp_path / "own.toml", tmp_path / "r.jsonl", tmp_path / "page"
+    own.write_text(SMALL)
+    ran = CliRunner().invoke(app, ["run", str(own), "--rounds", "1", "--out", str(out), "--folder", str(tmp_path)])
+    assert ran.exit_code == 0, ran.output
+    assert "| small-set " in ran.output
+    found = read([out])
+    assert len(found.machines) == 1
+    small, half = found.runs
+    assert small.figures["rate_per_s"] > 0
+    assert small.figures["writes_per_fsync"] > 0
+    assert half.figures["max_per_s"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.toml", "r.jsonl"]
+    told = CliRunner().invoke(app, ["report", str(out), "--folder", str(folder)])
+    assert told.exit_code == 0, told.output
+    assert {path.name for path in folder.iterdir()} == {"README.md", "throughput.svg", "latency-small-half.svg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nothing"], "python -m bench list"),
+        (["run", "missing.toml"], "missing.toml"),
+        (["micro", "nothing"], "choose codec"),
+        (["profile", "failover"], "failover is no load"),
+    ],
+)
+def test_mistakes_are_told(arguments: list[str], message: str) -> None:
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 2
+    assert message in ran.output
+
+
+def test_every_workload_is_listed() -> None:
+    ran = CliRunner().invoke(app, ["list"])
+    assert ran.exit_code == 0
+    assert "| set-16x64 " in ran.output
+
+
+def test_commits_get_checkouts_of_their_own(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
+    for text in ("1", "2"):
+        for package in ("trioquorum", "transports"):
+            (repository / package).mkdir(exist_ok=True)
+            (repository / package / "it.py").write_text(f"VALUE = {text}\n")
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "--quiet", "-m", text], check=True)
+    with regress.checkouts(["HEAD~1", "HEAD"], tmp_path, repository) as kinds:
+        assert [name[0] for name in kinds] == ["A", "B"]
+        texts = [(kind.checkout / "trioquorum" / "it.py").read_text() for kind in kinds.values()]
+        assert texts == ["VALUE = 1\n", "VALUE = 2\n"]
+        assert (next(iter(kinds.values())).checkout / "trioquorum" / "__pycache__").is_dir()
+    listed = subprocess.run([*git, "worktree", "list"], check=True, capture_output=True, text=True).stdout
+    assert len(listed.splitlines()) == 1
