@@ -39,6 +39,10 @@ ODD_PATHS: Final = (
 DATA: Final = (b"", None, b"x", b"some data", bytes(range(256)), bytes(3000))
 UNKNOWN: Final = (0, 10, 23, 77, 99, 108, 1000, -1, -2, -12, 2**31 - 1, -(2**31))
 """Opcodes; each ends the connection, which Java does before it answers what came before."""
+QUOTAS: Final = (b"count=3,bytes=-1", b"count=-1,bytes=300", b"count=2,bytes=-1=;byteHardLimit=-1;countHardLimit=3") + (
+    b"count=-1,bytes=-1=;byteHardLimit=300;countHardLimit=-1",
+    b"count=1,bytes=9=;byteHardLimit=9;countHardLimit=4",
+)
 VERSIONS: Final = (-1, -1, -1, 0, 0, 1, 2, 3, -2, 2**31 - 1, -(2**31))
 NUMBERS: Final = (0, 1, -1, 2, 3, 4, 5, 6, 7, 31, 127, 255, 2**31 - 1, -(2**31))
 USERS: Final = ("bob:secret", "alice:x", "bob:other", "eve", ":", "", "a:b:c", "bob:é")
@@ -107,10 +111,27 @@ class Drawing:
             return Say(slot, [self._auth()])
         if draw < 0.125:
             return Say(slot, [Request(chance.choice(UNKNOWN))])
+        if draw < 0.145:
+            return Say(slot, self._quota())
         if draw < 0.85 or self._peers > 1:
             return Say(slot, [self._request(slot)])
         requests = [self._request(slot) for _ in range(chance.randrange(2, 6))]
         return Say(slot, [it for it in requests if it.op != Op.EXISTS or not watched(it)])
+
+    def _quota(self) -> list[Request]:
+        """What the command line sends for ``setquota``, whatever is there already."""
+        path = self._chance.choice(("/a", "/a", "/b", "/a/b", "/a/b/d"))
+        nodes: list[tuple[str, bytes]] = []
+        at = "/zookeeper/quota"
+        for name in path.split("/")[1:]:
+            at += f"/{name}"
+            nodes.append((at, b""))
+        nodes += [
+            (f"{at}/zookeeper_limits", self._chance.choice(QUOTAS)),
+            (f"{at}/zookeeper_stats", b"count=0,bytes=0"),
+        ]
+        acl = [Acl(31, "world", "anyone")]
+        return [Request(Op.CREATE, CreateRequest(name, data, acl, 0).encode()) for name, data in nodes]
 
     def _auth(self) -> Request:
         chance = self._chance

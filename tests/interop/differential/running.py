@@ -79,7 +79,10 @@ class Pair:
 
     def _alike_again(self) -> bool:
         """Clean both, without comparing: whether they still agree on what cannot be deleted, down to the zxid."""
-        java, ours = ([side.clean() for _ in range(2)][1] for side in self._start())
+        sides = self._start()
+        if not all(side.whole for side in sides):
+            return False
+        java, ours = ([side.clean() for _ in range(2)][1] for side in sides)
         return java == ours
 
     def _first(self, steps: list[Step]) -> Difference | None:

@@ -32,9 +32,13 @@ maxClientCnxns=0
 forceSync=no
 4lw.commands.whitelist=*
 reconfigEnabled=true
+extendedTypesEnabled=true
+enforceQuota=true
 DigestAuthenticationProvider.superDigest={_SUPER_DIGEST}
 """
 _JAVA_ONLY: Final = "admin.enableServer=false\n"
+_SWEEP: Final = "znode.container.checkIntervalMs"  # Java takes it on its command line alone
+_NEVER: Final = "86400000"
 _LOG4J: Final = """\
 log4j.rootLogger=WARN, OUT
 log4j.appender.OUT=org.apache.log4j.ConsoleAppender
@@ -136,7 +140,7 @@ class Java(Servers):
         return [
             "java",
             *_JVM,
-            "-Dznode.container.checkIntervalMs=86400000",
+            f"-D{_SWEEP}={_NEVER}",
             "-cp",
             path,
             _MAIN,
@@ -148,6 +152,7 @@ class Trioquorum(Servers):
     """This server, from this checkout."""
 
     name = "trioquorum"
+    more = f"{_SWEEP}={_NEVER}\n"
 
     def command(self, folder: Path) -> list[str]:
         """As a user starts it."""

@@ -196,6 +196,12 @@ class Side:
                 client.session = 0
         return self._settle(step.slot)
 
+    @property
+    def whole(self) -> bool:
+        """Who looks at the whole tree was not cut off anywhere."""
+        onlookers = (self.clients[ADMIN - peer].connection for peer in range(len(self._ports)))
+        return all(connection is not None and connection.open for connection in onlookers)
+
     def clean(self) -> dict[str, Seen]:
         """End the sequence: its sessions, its nodes. What everybody is told in the end."""
         paths = ["/"]
