@@ -59,7 +59,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "messageTracker.*": "--log-level debug shows what peers tell each other",
     "testingonly.initialZxid": "tests set limits.epoch_txns_max in peers.toml",
     "multiAddress.*": "a server has one address",
-    "metricsProvider.*": "mntr tells the metrics",
+    "metricsProvider.*": "mntr tells the metrics, and so does /metrics of the admin port",
     "portUnification": _NO_TLS,
     "sslQuorumReloadCertFiles": _NO_TLS,
     "ssl.quorum.*": _NO_TLS,
