@@ -81,6 +81,7 @@ class Drawing:
     def __init__(self, seed: int, peers: int = 1) -> None:
         self._chance = Random(seed)
         self._peers = peers
+        self._quotas = False  # hard limits count what is applied, of requests under way together some or none
         self._modes: dict[Text, str] = {}
         self._modes_of: list[dict[Text, str]] = [{} for _ in range(SLOTS)]
 
@@ -113,10 +114,11 @@ class Drawing:
             return Say(slot, [Request(chance.choice(UNKNOWN))])
         if draw < 0.145:
             return Say(slot, self._quota())
-        if draw < 0.85 or self._peers > 1:
+        if draw < 0.85 or self._peers > 1 or self._quotas:
             return Say(slot, [self._request(slot)])
         requests = [self._request(slot) for _ in range(chance.randrange(2, 6))]
-        return Say(slot, [it for it in requests if it.op != Op.EXISTS or not watched(it)])
+        # What SASL is answered does not wait its turn, and what exists leaves behind may have to be taken away.
+        return Say(slot, [it for it in requests if it.op != Op.SASL and (it.op != Op.EXISTS or not watched(it))])
 
     def _quota(self) -> list[Request]:
         """What the command line sends for ``setquota``, whatever is there already."""
@@ -131,6 +133,7 @@ class Drawing:
             (f"{at}/zookeeper_stats", b"count=0,bytes=0"),
         ]
         acl = [Acl(31, "world", "anyone")]
+        self._quotas = True
         return [Request(Op.CREATE, CreateRequest(name, data, acl, 0).encode()) for name, data in nodes]
 
     def _auth(self) -> Request:
