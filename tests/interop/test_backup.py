@@ -13,7 +13,7 @@ from tests.backup.kit import replayed, told
 from tests.interop.test_crashes import progress
 from tests.kit.doomed import DoomedClient
 from tests.kit.load import Load
-from tests.kit.processes import Ensemble, free_ports, mode, tree_of, wait_until
+from tests.kit.processes import Ensemble, four_letter, free_ports, mode, tree_of, wait_until
 from tests.kit.zookeepers import Zookeeper
 from trioquorum.backup import archive
 from trioquorum.backup.directory import load_directory
@@ -69,6 +69,22 @@ def test_backups_under_load_are_exact(fresh: Ensemble, tmp_path: Path) -> None:
             _, tree = archive.read(tmp_path / str(number))
             again = trio.run(replayed, logs, int(manifest["zxid"], 16))
             assert told(tree) == told(again), f"backup {number} is not what the log of peer {i} says"
+
+
+def test_who_is_asked_may_still_look_for_a_leader(fresh: Ensemble, tmp_path: Path) -> None:
+    alone, *others = fresh.ids
+    fresh.start(alone)
+    wait_until("it looks", lambda: "not currently serving" in four_letter(fresh.ports[alone], "srvr"))
+    command = [sys.executable, "-m", "trioquorum", "backup", str(tmp_path / "backup"), "--hosts", fresh.hosts]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as backup:
+        with pytest.raises(subprocess.TimeoutExpired):
+            backup.wait(3)
+        for i in others:
+            fresh.start(i)
+        _, said = backup.communicate(timeout=60)
+        assert backup.returncode == 0, said
+    manifest, _ = archive.read(tmp_path / "backup")
+    assert manifest.epoch == 1
 
 
 @pytest.fixture

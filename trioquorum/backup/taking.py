@@ -8,6 +8,7 @@ end in transactions that are not committed yet and perhaps never will be, so ens
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -19,10 +20,14 @@ from trioquorum.clocks import fresh_random, wall_clock_ms
 from trioquorum.config import ServerConfig
 from trioquorum.errors import ConfigError
 from trioquorum.limits import Limits
-from trioquorum.status import Target, membership_of, targets_of
+from trioquorum.status import Target, look, membership_of, targets_of
 from trioquorum.transport import Address, Transports
 from trioquorum.tree.nodes import DataTree
 from trioquorum.zab.quorum import QuorumConfig
+
+RETRY_S: Final = 0.25
+SILENT_ROLES: Final = ("unreachable", "unknown", "standalone")
+"""As ``status`` says: who is so never tells an ensemble's configuration, however often it is asked."""
 
 
 async def back_up_ensemble(
@@ -43,7 +48,7 @@ async def back_up_ensemble(
     """
     archive.require_empty(folder)
     limits = Limits() if server is None else server.limits
-    addresses = await _addresses(server, targets)
+    addresses = await _addresses(server, targets, patience_s)
     copy = await copy_tree(
         addresses,
         Transports(),
@@ -57,10 +62,18 @@ async def back_up_ensemble(
     return archive.write(folder, copy.tree, source=copy.source, epoch=copy.epoch, now_ms=wall_clock_ms())
 
 
-async def _addresses(server: ServerConfig | None, targets: Sequence[Target]) -> list[Address]:
-    """Where leaders listen, by the configuration that is in force if somebody tells it, then by the file."""
+async def _addresses(server: ServerConfig | None, targets: Sequence[Target], patience_s: float) -> list[Address]:
+    """Where leaders listen, by the configuration that is in force if somebody tells it, then by the file.
+
+    Without a file, peers that look for a leader are asked again until one tells, or ``patience_s`` are over.
+    """
     configs: list[QuorumConfig] = []
-    live = await membership_of(targets or targets_of(server.peers if server is not None else ()))
+    asked = targets or targets_of(server.peers if server is not None else ())
+    live = await membership_of(asked)
+    give_up_at = trio.current_time() + patience_s
+    while live is None and server is None and trio.current_time() < give_up_at and await _some_peer(asked):
+        await trio.sleep(RETRY_S)
+        live = await membership_of(asked)
     if live is not None:
         configs.append(live)
     if server is not None and server.peers:
@@ -72,6 +85,11 @@ async def _addresses(server: ServerConfig | None, targets: Sequence[Target]) -> 
         )
     found = [Address.parse(config.members[sid].quorum) for config in configs for sid in sorted(config.voters)]
     return list(dict.fromkeys(found))
+
+
+async def _some_peer(targets: Sequence[Target]) -> bool:
+    """Whether somebody answers that may tell the configuration once there is a leader."""
+    return any(peer.role not in SILENT_ROLES for peer in (await look(targets)).peers)
 
 
 async def back_up_directory(folder: Path, data_dir: Path, log_dir: Path | None = None) -> Manifest:
