@@ -11,6 +11,8 @@ from trioquorum.errors import ConfigError
 from trioquorum.transport import ENTRY_POINT_GROUP, Transports
 
 SCHEMES: Final = ("ws", "wss")
+EITHER_SCHEME: Final = "tcp+ws"
+"""Its WebSocket side is as safe as ``ws``; made of that transport."""
 
 
 class LinkSecurity(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,9 @@ def transports_of(security: LinkSecurity) -> Transports:
         name: point.load()(token=security.token, server_tls=server_tls, client_tls=client_tls)
         for name, point in found.items()
     }
+    either = next(iter(entry_points(group=ENTRY_POINT_GROUP, name=EITHER_SCHEME)), None)
+    if either is not None and "ws" in given:
+        given[EITHER_SCHEME] = either.load()(given["ws"])
     return Transports(**given)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.kit.processes import Ensemble
+from tests.kit.processes import Ensemble, four_letter, wait_until
 from trioquorum.errors import ConfigError
 from trioquorum.link_security import LinkSecurity, transports_of
 
@@ -53,6 +53,22 @@ def test_some_peers_are_reached_by_tcp_and_others_by_websocket(tmp_path: Path, b
     with Ensemble(tmp_path) as ensemble:
         reached_by(ensemble, **{f"peer{peer}": "ws" for peer in by_websocket})
         ensemble.start()
+        works(ensemble)
+
+
+def test_a_peer_is_reached_by_both(tmp_path: Path) -> None:
+    with Ensemble(tmp_path) as ensemble:
+        as_tcp = ensemble.config.read_text()
+        # All listen for both. 2 and 3 dial peer 1, as peers do whose number is lower: one by each.
+        for peer, others in ((1, "tcp+ws"), (2, "ws"), (3, "tcp")):
+            ensemble.config.write_text(as_tcp)
+            reached_by(ensemble, **{f"peer{i}": "tcp+ws" if i == peer else others for i in ensemble.ids})
+            ensemble.start(peer)
+            wait_until("it has read its file", lambda i=peer: four_letter(ensemble.ports[i], "ruok") == "imok")
+        ensemble.wait_serving()
+        came = {up["peer"]: up["address"] for up in ensemble.events(1, "link_up") if up["kind"] == "election"}
+        assert came[2].startswith("ws://")
+        assert came[3].startswith("tcp://")
         works(ensemble)
 
 

@@ -21,7 +21,7 @@ from trio_websocket import (
 )
 
 from trioquorum.errors import ConnectFailed, LinkClosed, LocalProtocolError, PeerProtocolError
-from trioquorum.transport import Address
+from trioquorum.transport import Address, Link
 from trioquorum_transports.websocket_reader import Reader, Refused, Stream, WatchedStream, spawn
 
 RESOURCE: Final = "/trioquorum"
@@ -127,7 +127,7 @@ class WebSocketListener:
         self._listening = listening
         self._address = address
         self._frame_bytes_max = frame_bytes_max
-        self._ready, self._links = trio.open_memory_channel[WebSocketLink](0)
+        self._ready, self._links = trio.open_memory_channel[Link](0)
         self._waiting = 0
         self._scope = trio.CancelScope()
         self._done = trio.Event()
@@ -138,7 +138,7 @@ class WebSocketListener:
         """The host as asked for, and the real port."""
         return self._address
 
-    async def accept(self) -> WebSocketLink:
+    async def accept(self) -> Link:
         """The next link whose handshake is done.
 
         Raises:
@@ -192,28 +192,31 @@ class WebSocketListener:
         if self._waiting >= HANDSHAKES_MAX:
             accepted.socket.close()
             await trio.lowlevel.checkpoint()
-        else:
+            return
+        self._waiting += 1
+        try:
             await self._shake_hands(accepted)
+        finally:
+            self._waiting -= 1
 
     async def _shake_hands(self, accepted: trio.SocketStream) -> None:
         stream = WatchedStream(self._transport.secured(accepted) if self._address.scheme == "wss" else accepted)
         reader = Reader(stream)
         reader.start(lambda nursery: self._transport.admit(nursery, stream, self._frame_bytes_max))
         taken = False
-        self._waiting += 1
         try:
             name = accepted.socket.getpeername()
             await trio.lowlevel.checkpoint()
             with trio.move_on_after(HANDSHAKE_S):
                 await reader.opened.wait()
             if reader.connection is not None:
-                remote = str(Address(self._address.scheme, name[0], name[1]))
+                scheme = self._address.scheme.rpartition("+")[2]
+                remote = str(Address(scheme, name[0], name[1]))
                 await self._ready.send(WebSocketLink(reader, reader.connection, remote, self._frame_bytes_max))
                 taken = True
         except (OSError, trio.BrokenResourceError):
             taken = False  # Gone before it had a name, or nobody accepts any more.
         finally:
-            self._waiting -= 1
             if not taken:
                 await reader.aclose()
         await trio.lowlevel.checkpoint()
@@ -248,12 +251,8 @@ class WebSocketTransport:
         """
         if address.scheme == "wss" and self._server_tls is None:
             raise OSError(errno.EINVAL, "wss:// needs a certificate and its key to listen with")
-        listening = await trio.open_tcp_listeners(address.port, host=address.host)
-        while address.port == 0 and len(listening) > 1:
-            # Each address of the name was given a port of its own; others are told one only.
-            listening.pop().socket.close()
-        port = listening[0].socket.getsockname()[1]
-        return WebSocketListener(self, listening, Address(address.scheme, address.host, port), frame_bytes_max)
+        listening, bound = await bind(address)
+        return WebSocketListener(self, listening, bound, frame_bytes_max)
 
     async def connect(self, address: Address, *, frame_bytes_max: int) -> WebSocketLink:
         """Dial the addresses of the host; the caller bounds the time with a cancel scope.
@@ -333,3 +332,16 @@ class WebSocketTransport:
         if self._token and not hmac.compare_digest(told, self._token):
             return _UNAUTHORIZED
         return 0
+
+
+async def bind(address: Address) -> tuple[list[trio.SocketListener], Address]:
+    """Listening sockets on every address the host has on this machine, and the address with its real port.
+
+    Raises:
+        OSError: none can be bound, one is in use or not allowed, or the name does not resolve.
+    """
+    listening = await trio.open_tcp_listeners(address.port, host=address.host)
+    while address.port == 0 and len(listening) > 1:
+        # Each address of the name was given a port of its own; others are told one only.
+        listening.pop().socket.close()
+    return listening, Address(address.scheme, address.host, listening[0].socket.getsockname()[1])
