@@ -38,7 +38,8 @@ def test_it_is_read_by_keyboard(opened: Watched) -> None:
     expect(page.locator("#tab-election")).to_have_attribute("aria-selected", "true")
     unnamed = page.evaluate(
         "[...document.querySelectorAll('button, input, select, textarea')]"
-        ".filter((it) => !it.hidden && !it.textContent && !it.labels?.length && !it.ariaLabel).map((it) => it.outerHTML)"
+        ".filter((it) => !it.hidden && !it.textContent && !it.labels?.length && !it.ariaLabel)"
+        ".map((it) => it.outerHTML)"
     )
     assert unnamed == []
 

@@ -46,6 +46,7 @@ def test_a_znode_is_created_changed_followed_and_deleted(tree: Watched, client: 
     page.fill('[aria-label="Data of the child"]', "by the page")
     page.click(".creation button")
     choose(tree, "/made")
+    client.sync("/made")
     assert client.get("/made")[0] == b"by the page"
     expect(page.locator(".data")).to_have_value("by the page")
     page.fill(".data", "and changed")
@@ -54,9 +55,11 @@ def test_a_znode_is_created_changed_followed_and_deleted(tree: Watched, client: 
     kinds = page.eval_on_selector_all(".timeline li", "(all) => all.map((it) => it.dataset.kind)")
     assert kinds[0] == "sent"
     assert sorted(kinds) == sorted(["sent", "proposed", "committed", "committed", "committed", "replied"])
+    client.sync("/made")
     assert client.get("/made")[0] == b"and changed"
     page.get_by_role("button", name="Delete").click()
     expect(page.locator(".znode")).to_contain_text("/made is deleted")
+    client.sync("/")
     assert client.exists("/made") is None
 
 

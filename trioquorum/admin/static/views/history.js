@@ -22,8 +22,9 @@ export function mount(root, { model, feeds, toast }) {
   root.append(el("div", { class: "row" }, live, play, speed, slider, shown, save, open, file));
 
   slider.addEventListener("input", () => {
+    const wanted_ms = Number(slider.value); // before anything renders the bar anew
     player.stop();
-    model.scrub(Number(slider.value));
+    model.scrub(wanted_ms);
   });
   file.addEventListener("change", async () => {
     if (!file.files.length) return;

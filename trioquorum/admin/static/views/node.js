@@ -36,7 +36,7 @@ export class NodeView {
     if (data.status === "rejected") parts.push(el("p", { class: "problem", role: "alert" }, data.reason.message));
     else parts.push(...this.#shown(path, data.value));
     if (acl.status === "fulfilled") parts.push(el("h3", {}, "ACL"), el("ul", { class: "acl" }, acl.value.acl.map(aclText)));
-    parts.push(this.#creation(path), this.#follower.root);
+    parts.push(this.#creation(path));
     this.#root.replaceChildren(...parts);
   }
 
@@ -65,7 +65,7 @@ export class NodeView {
       this.show(path);
     }, { "aria-pressed": String(this.#watching.has(path)) });
     const remove = button("Delete", () => this.#write(path, () => this.session.delete(path, stat.version), true), { disabled: path === "/" });
-    return [area, el("div", { class: "row" }, save, watch, button("Reload", () => this.again()), remove, text === null ? el("span", { class: "dim" }, "not text: shown in hexadecimal") : null), statTable(stat)];
+    return [area, el("div", { class: "row" }, save, watch, button("Reload", () => this.again()), remove, text === null ? el("span", { class: "dim" }, "not text: shown in hexadecimal") : null), this.#follower.root, statTable(stat)];
   }
 
   #creation(path) {
@@ -117,8 +117,8 @@ function ownerText(owner) {
 }
 
 function aclText({ perms, scheme, id }) {
-  const may = perms === ALL ? "everything" : PERMISSIONS.filter(([bit]) => perms & bit).map(([, name]) => name).join(", ");
-  return el("li", {}, el("code", {}, `${scheme}:${id}`), ` may ${may || "nothing"}`);
+  const may = PERMISSIONS.filter(([bit]) => perms & bit).map(([, name]) => name).join(", ");
+  return el("li", {}, el("code", {}, `${scheme}:${id}`), ` may ${perms === ALL ? "do everything" : may || "do nothing"}`);
 }
 
 function asText(data) {

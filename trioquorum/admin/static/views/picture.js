@@ -4,7 +4,7 @@ import { colour, el, svg } from "./dom.js";
 import { zxidHex, zxidText } from "../model/state.js";
 
 const WIDTH = 640;
-const HEIGHT = 500;
+const HEIGHT = 450;
 const RADIUS = 50;
 const JUMP_MS = 1500; // a longer step of the shown time is a jump: nothing flies then
 
@@ -69,7 +69,7 @@ function placed(ids) {
   const far = ids.length === 1 ? 0 : Math.min(WIDTH, HEIGHT) / 2 - RADIUS - 24;
   ids.forEach((id, at) => {
     const angle = (2 * Math.PI * at) / ids.length - Math.PI / 2;
-    places.set(id, { x: x + far * Math.cos(angle) * 1.2, y: y + far * Math.sin(angle) + (ids.length === 3 ? 26 : 0) });
+    places.set(id, { x: x + far * Math.cos(angle) * 1.35, y: y + far * Math.sin(angle) + (ids.length === 3 ? 26 : 0) });
   });
   return places;
 }
@@ -105,6 +105,7 @@ function update(shape, state, ahead, group) {
 function lag(state, ahead) {
   if (!state.alive) return "";
   if (state.role === "looking") return state.vote === null ? `round ${state.round}` : `round ${state.round}, for ${state.vote}`;
+  if (state.role === "leading") return `epoch ${state.epoch}`;
   const behind = ahead >> 32n === state.zxid >> 32n ? ahead - state.zxid : 0n;
   return behind > 0n ? `${behind} behind` : `epoch ${state.epoch}`;
 }

@@ -54,7 +54,7 @@ function arrow({ peer, fact }, x, y, ids) {
   const to = x(peer);
   const counted = fact.outcome === "counted" || fact.outcome.startsWith("joined");
   const line = svg("line", { x1: from, y1: y, x2: to + (from < to ? -3 : 3), y2: y, "marker-end": "url(#tip)", class: counted ? "vote" : "vote ignored" });
-  const text = svg("text", { x: (from + to) / 2, y: y - 3, "text-anchor": "middle", class: "vote-text" }, `for ${fact.leader < 0 ? "nobody" : fact.leader}${counted ? "" : " (ignored)"}`);
+  const text = svg("text", { x: (from + to) / 2, y: y - 3, "text-anchor": "middle", class: "vote-text" }, `for ${fact.leader < 0 ? "nobody" : fact.leader}${counted ? "" : ` (${fact.outcome.split(":")[0]})`}`);
   return [line, text];
 }
 
