@@ -49,8 +49,10 @@ def test_a_znode_is_created_changed_followed_and_deleted(tree: Watched, client: 
     client.sync("/made")
     assert client.get("/made")[0] == b"by the page"
     expect(page.locator(".data")).to_have_value("by the page")
+    created = page.locator(".follow h3").inner_text()
     page.fill(".data", "and changed")
     page.click(".znode button.main")
+    expect(page.locator(".follow h3")).not_to_have_text(created)
     expect(page.locator(".timeline li")).to_have_count(6)  # sent, proposed, three commits, replied
     kinds = page.eval_on_selector_all(".timeline li", "(all) => all.map((it) => it.dataset.kind)")
     assert kinds[0] == "sent"
