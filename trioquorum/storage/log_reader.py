@@ -105,11 +105,12 @@ class LogReader:
                 name = self._files.pop()
                 self._file = FileReader(self._disk, name, self._sizes.get(name))
             batch = await self._file.next_batch()
+            last = self._held[-1][0] if self._held else self._last
             if not batch:
                 self._file = None
             elif wanted := self._select(batch):
-                if self._last is not None and self._last < self._file.before:
-                    raise _hole(self._last, wanted[0][0])
+                if last is not None and last < self._file.before:
+                    raise _hole(last, batch[0][0])
                 self._check(wanted)
                 return wanted
         await trio.lowlevel.checkpoint()

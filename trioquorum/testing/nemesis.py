@@ -2,8 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import trio
 
@@ -16,6 +16,8 @@ from trioquorum.testing.peer import Life
 from trioquorum.testing.plan import Plan, Strike
 from trioquorum.testing.seeded import schedule
 from trioquorum.testing.sim_disk import DiskFaults, SimDisk
+
+T = TypeVar("T")
 
 FAULTS_PEER: Final = 0
 """Whose event a fault is in the trace: nobody's."""
@@ -30,6 +32,11 @@ class Struck(Event, frozen=True, tag="struck"):
     level = "warning"
     fault: str
     what: str
+
+
+def chosen(items: Sequence[T], share: float) -> T:
+    """The item that ``share`` of the way, 0 to 1, falls on; both ends are drawn."""
+    return items[min(int(share * len(items)), len(items) - 1)]
 
 
 class Nemesis:
@@ -135,7 +142,7 @@ class Nemesis:
         """Two peers, the first like ``peer``; None if there is only one."""
         one = self.peer(strike.a)
         others = [peer for peer in self.begun() if peer != one]
-        return (one, others[int(strike.b * len(others))]) if others else None
+        return (one, chosen(others, strike.b)) if others else None
 
     def begun(self) -> list[int]:
         """Every peer that was ever started: what is not yet part of anything is left alone."""

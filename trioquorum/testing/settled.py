@@ -21,6 +21,9 @@ from trioquorum.testing.truth import Truth, read_logs
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG
 
+DISKS_S: Final = 300.0
+"""For a flush that began while disks were slow, and those that wait behind it."""
+
 REST_S: Final = 1.0
 """For the disks, when everything is applied."""
 
@@ -50,6 +53,8 @@ async def settled_tree(ensemble: MemoryEnsemble) -> DataTree:
                 await client.sync()
         goal = max(peer.database.last_zxid for peer in peers)
         await ensemble.wait_until(partial(_reached, peers, goal))
+        with trio.fail_after(DISKS_S):
+            await _flushed(peers)
         await trio.sleep(REST_S)
         # The last transaction of an epoch that is full makes room for a new one, which only its leader has begun, and
         # which no disk knows of.
@@ -66,6 +71,12 @@ async def settled_tree(ensemble: MemoryEnsemble) -> DataTree:
 
 def _reached(peers: Sequence[MemoryPeer], zxid: int) -> bool:
     return all(peer.database.last_zxid >= zxid for peer in peers)
+
+
+async def _flushed(peers: Sequence[MemoryPeer]) -> None:
+    await trio.lowlevel.checkpoint()
+    for peer in peers:
+        await peer.database.log.drained()
 
 
 def _config_node(tree: DataTree) -> tuple[bytes | None, bytes]:

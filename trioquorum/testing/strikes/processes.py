@@ -20,7 +20,7 @@ from trioquorum.events import (
     SnapshotTaken,
     SyncReceived,
 )
-from trioquorum.testing.nemesis import REVIVE_S, Nemesis
+from trioquorum.testing.nemesis import REVIVE_S, Nemesis, chosen
 from trioquorum.testing.plan import Strike
 from trioquorum.testing.seeded import schedule
 
@@ -73,7 +73,7 @@ async def crash_all(nemesis: Nemesis, strike: Strike) -> None:
 
 async def crash_at(nemesis: Nemesis, strike: Strike) -> None:
     """Power off in the very moment of an event."""
-    point = CRASH_POINTS[int(strike.size * len(CRASH_POINTS))]
+    point = chosen(CRASH_POINTS, strike.size)
     victim = nemesis.peer(strike.a) if strike.b < 0.5 else None
     hit: list[int] = []
 
