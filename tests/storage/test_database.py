@@ -353,6 +353,22 @@ async def test_after_replace_the_log_goes_on_in_a_new_file() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_hole_where_an_epoch_begins_is_not_served_either() -> None:
+    """Zxids alone do not show it, to whoever stands at the last record of the old file least of all."""
+    disk = MemoryDisk(directory({0: DataTree()}, [E1 + 1, E1 + 2]))
+    db = await load(disk)
+    await db.replace(stream(tree_of(*range(E1 + 1, E1 + 6))), E1 + 5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(db.log.run)
+        append(db, E2 + 1)
+        await db.log.drained()
+        commit(db, E2 + 1)
+        assert await db.read_log(E1 + 2) == []
+        assert await db.read_log(E1 + 1) == []
+        assert [zxid for zxid, _ in await db.read_log(E2 + 1)] == [E2 + 1]
+        nursery.cancel_scope.cancel()
+
+
 async def test_half_a_snapshot_changes_nothing() -> None:
     files = directory({0: DataTree()}, [E1 + 1, E1 + 2])
     disk = MemoryDisk(files)
