@@ -1,60 +1,224 @@
-// Which events belong to one election. Pure.
+// Elections out of events: what belongs to one, its rounds, and its steps with the vote of each peer at the time. Pure.
+import { peersText, sentence } from "./words.js";
 
-const TOGETHER_MS = 2000; // peers that begin to look within this time of each other hold one election
+const TOGETHER_MS = 2000; // who begins to look so soon after the others served holds the same election, unless it served too
 
 const TOLD = new Set([
-  "peer_started", "peer_stopped", "page_lost", "page_paused", "page_partition", "struck", "data_untrusted", "state_changed", "round_started",
-  "vote_changed", "vote_heard", "elected", "phase_changed", "established", "link_up", "link_down", "learner_syncing", "learner_synced", "sync_received",
+  "peer_started", "peer_stopped", "page_lost", "page_paused", "page_partition", "struck", "data_untrusted",
+  "state_changed", "round_started", "vote_changed", "vote_heard", "elected", "phase_changed", "established",
+  "link_up", "link_down", "learner_syncing", "learner_synced", "sync_received",
 ]);
+/** Whether an event frame may belong to an election. */
+export const isTold = ({ fact }) => TOLD.has(fact.event);
+
+const CAUSES = new Set(["peer_stopped", "page_lost", "page_paused", "page_partition", "struck"]);
+const CAUSES_MS = 3000; // what happened so long before an election may be why it began
+const LIVES = { peer_started: "idle", peer_stopped: "gone", page_lost: "gone", established: "serving" };
+
+const GONE = new Set(["peer_started", "peer_stopped", "page_lost"]);
+const VOTES = new Set(["round_started", "vote_changed"]);
+
+/** @typedef {{peer: number, wall_ms: number, fact: {event: string}}} Frame */
+/**
+ * @typedef {object} Election from when the first peer began to look until the last one served again, or until now
+ * @property {number} began_ms when the first one began to look; what may be why is told from a little earlier
+ * @property {Frame[]} frames by time
+ * @property {boolean} over all of them serve again, or are gone
+ * @property {number[]} peers who looked
+ * @property {?number} leader who was elected, null: nobody yet
+ * @property {?number} round
+ * @property {number[]} voters the quorum, as the leader (or who else told it) counted it
+ * @property {?number} elected_ms from the beginning until the leader had its quorum
+ * @property {boolean} joined nobody was elected anew: who looked found a leader that led already
+ * @property {?number} epoch
+ * @property {?number} took_ms from the beginning until the first peer served
+ */
 
 /**
- * Every election in event frames (by time), the oldest first: `{began_ms, frames, over, peers, leader, round, epoch, voters, took_ms}`,
- * from when the first peer began to look until the last one served again, or until now.
+ * Every election in event frames, the oldest first.
+ * @param {Frame[]} frames by time
+ * @returns {Election[]}
  */
 export function electionsOf(frames) {
   const found = [];
   let current = [];
   const looking = new Set();
+  const served = new Set(); // in the current election
   let last_ms = -Infinity;
+  let causes = [];
   for (const frame of frames) {
     const { fact, peer, wall_ms } = frame;
     if (!TOLD.has(fact.event)) continue;
     const begins = fact.event === "state_changed" && fact.new === "looking";
-    if (begins && !looking.size && wall_ms - last_ms > TOGETHER_MS) {
+    if (begins && !looking.size && (served.has(peer) || wall_ms - last_ms > TOGETHER_MS)) {
       if (current.length) found.push(described(current, true));
-      current = [];
+      served.clear();
+      current = causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS);
     }
     if (begins) looking.add(peer);
     if (current.length || begins) current.push(frame);
-    if (fact.event === "established" && looking.delete(peer)) last_ms = wall_ms;
-    if (["peer_started", "peer_stopped", "page_lost"].includes(fact.event)) looking.delete(peer);
+    if (fact.event === "established" && looking.delete(peer)) {
+      last_ms = wall_ms;
+      served.add(peer);
+    }
+    if (GONE.has(fact.event)) looking.delete(peer);
+    if (CAUSES.has(fact.event)) causes = [...causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS), frame];
   }
   if (current.length) found.push(described(current, !looking.size));
   return found;
 }
 
+/** What came after the last peer that served belongs to no election. */
 function described(frames, over) {
-  const ends = frames.findLastIndex(({ fact }) => fact.event === "established" || fact.event === "learner_synced");
+  const ends = frames.findLastIndex(({ fact }) => ["established", "learner_synced"].includes(fact.event));
   const kept = over && ends >= 0 ? frames.slice(0, ends + 1) : frames;
-  const began_ms = kept[0].wall_ms;
-  const looked = [...new Set(kept.filter(({ fact }) => fact.event === "round_started").map(({ peer }) => peer))].sort((a, b) => a - b);
-  const elected = kept.filter(({ fact }) => fact.event === "elected");
+  const began_ms = kept.find(({ fact }) => fact.event === "state_changed" && fact.new === "looking").wall_ms;
+  const of = (event) => kept.filter(({ fact }) => fact.event === event);
+  const elected = of("elected");
   const won = elected.at(-1)?.fact;
-  const leader = elected.find(({ peer, fact }) => won && peer === won.leader && fact.leader === peer) ?? elected.at(-1);
-  const serving = kept.find(({ fact }) => fact.event === "established" && won && fact.epoch > 0);
+  const own = elected.find(({ peer, fact }) => peer === won.leader && fact.leader === peer);
+  const told = own ?? elected.at(-1);
+  const serving = of("established").find(({ fact }) => won && fact.leader === won.leader);
   return {
-    began_ms, frames: kept, over, peers: looked, leader: won?.leader ?? null, round: won?.round ?? null,
-    voters: leader ? [...leader.fact.voters] : [], elected_ms: leader ? leader.wall_ms - began_ms : null,
-    epoch: serving?.fact.epoch ?? null, took_ms: serving ? serving.wall_ms - began_ms : null,
+    began_ms,
+    frames: kept,
+    over,
+    peers: [...new Set(of("round_started").map(({ peer }) => peer))].sort((a, b) => a - b),
+    leader: won?.leader ?? null,
+    round: won?.round ?? null,
+    voters: told ? [...told.fact.voters] : [],
+    elected_ms: told ? told.wall_ms - began_ms : null,
+    joined: Boolean(told) && !own,
+    epoch: serving?.fact.epoch ?? null,
+    took_ms: serving ? serving.wall_ms - began_ms : null,
   };
 }
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 /** An election in one sentence. */
 export function summaryOf(election) {
-  const names = (ids) => (ids.length === 1 ? `Peer ${ids[0]}` : `Peers ${ids.join(", ")}`);
-  const looked = `${election.peers.length ? names(election.peers) : "Peers"} looked for a leader`;
-  if (election.leader === null) return `${looked}; no quorum has agreed yet.`;
-  const won = `${looked}; peer ${election.leader} was elected in round ${election.round} by ${names(election.voters).toLowerCase()} after ${election.elected_ms} ms`;
-  const served = election.epoch === null ? "" : `; epoch ${election.epoch} began after ${election.took_ms} ms`;
-  return `${won}${served}${election.over ? "." : "; not all of them serve yet."}`;
+  const { peers, leader, round, voters, elected_ms, epoch, took_ms } = election;
+  const looked = `${capital(peers.length ? peersText(peers) : "peers")} looked for a leader`;
+  if (leader === null) return `${looked}; no quorum has agreed yet.`;
+  const end = election.over ? "." : "; not all of them serve yet.";
+  if (election.joined) {
+    const served = took_ms === null ? "" : `, and served in epoch ${epoch} after ${took_ms} ms`;
+    return `${looked} and found peer ${leader}, which ${peersText(voters)} follow, after ${elected_ms} ms${served}${end}`;
+  }
+  const won = `peer ${leader} was elected in round ${round} by ${peersText(voters)} after ${elected_ms} ms`;
+  return `${looked}; ${won}${took_ms === null ? "" : `; epoch ${epoch} began after ${took_ms} ms`}${end}`;
+}
+
+/** A step of an election.
+ * @typedef {{frame: Frame, mine: object|null, text: string, times: number, section: number|string, key: string}} Step
+ * `mine`: the vote of the frame's peer just before; `times`: how often it was said in the same words before that peer
+ * changed its vote; `section`: the round, or "before" or "after" of it. */
+
+/**
+ * The steps of an election, by time; what a peer hears again and again while its own vote stays is one step.
+ * @param {Election} election
+ * @returns {Step[]}
+ */
+export function stepsOf({ frames }) {
+  const steps = [];
+  const votes = new Map();
+  const sections = new Map();
+  const said = new Map(); // "peer text" -> step, since the peer's last vote
+  const seen = new Map(); // peer -> the keys of `said` that are its
+  for (const frame of frames) {
+    const { peer, fact } = frame;
+    if (VOTES.has(fact.event)) sections.set(peer, fact.round);
+    const mine = votes.get(peer) ?? null;
+    const text = sentence(fact, mine);
+    const words = `${peer} ${text}`;
+    const before = fact.event === "vote_heard" ? said.get(words) : undefined;
+    if (before) {
+      before.times += 1;
+      continue;
+    }
+    const key = `${frame.wall_ms}-${peer}-${steps.length}`;
+    const step = { frame, mine, text, times: 1, section: sections.get(peer) ?? "before", key };
+    steps.push(step);
+    said.set(words, step);
+    if (!seen.has(peer)) seen.set(peer, []);
+    seen.get(peer).push(words);
+    if (VOTES.has(fact.event)) {
+      votes.set(peer, fact);
+      for (const each of seen.get(peer)) said.delete(each);
+      seen.set(peer, []);
+    }
+    if (fact.event === "elected") sections.set(peer, "after");
+  }
+  return steps;
+}
+
+/** A round of an election.
+ * @typedef {object} Round
+ * @property {number} round
+ * @property {Map<number, {leader: number, zxid: number|bigint, peer_epoch: number, wall_ms: number, because: string}[]>} votes
+ *   of each peer that took part, its votes in this round, the first one first
+ * @property {{peer: number, leader: number, voters: number[], wall_ms: number}[]} quorums who saw which quorum, and when
+ * @property {Map<string, number>} ignored why votes did not count, and how many of them
+ */
+
+/**
+ * The rounds of an election, ascending.
+ * @param {Step[]} steps
+ * @returns {Round[]}
+ */
+export function roundsOf(steps) {
+  const rounds = new Map();
+  const round = (number) => {
+    if (!rounds.has(number)) rounds.set(number, { round: number, votes: new Map(), quorums: [], ignored: new Map() });
+    return rounds.get(number);
+  };
+  for (const { frame: { peer, fact, wall_ms }, section, times } of steps) {
+    if (VOTES.has(fact.event)) {
+      const { votes } = round(fact.round);
+      if (!votes.has(peer)) votes.set(peer, []);
+      const { leader, zxid, peer_epoch, because = "" } = fact;
+      votes.get(peer).push({ leader, zxid, peer_epoch, wall_ms, because });
+    } else if (fact.event === "elected") {
+      round(fact.round).quorums.push({ peer, leader: fact.leader, voters: [...fact.voters], wall_ms });
+    } else if (fact.event === "vote_heard" && fact.outcome.startsWith("ignored") && typeof section === "number") {
+      const { ignored } = round(section);
+      const why = fact.outcome.replace("ignored: ", "");
+      ignored.set(why, (ignored.get(why) ?? 0) + times);
+    }
+  }
+  return [...rounds.values()].sort((a, b) => a.round - b.round);
+}
+
+/**
+ * How peers were when the frames of an election begin: as of `lifeAfter`, of those of which it is known.
+ * @param {Frame[]} frames all that is known, by time
+ * @param {?Election} election
+ * @returns {Map<number, string>}
+ */
+export function lifeBefore(frames, election) {
+  const lives = new Map();
+  for (const frame of frames) {
+    if (frame === election?.frames[0]) break;
+    const life = lifeAfter(frame.fact);
+    if (life) lives.set(frame.peer, life);
+  }
+  return lives;
+}
+
+/** How a peer is after an event: "looking", "idle" (with a role, or starting), "serving", "gone"; null: as before. */
+export function lifeAfter(fact) {
+  if (fact.event === "state_changed") return fact.new === "looking" ? "looking" : "idle";
+  return LIVES[fact.event] ?? null;
+}
+
+/**
+ * What a quorum of these members takes, in words.
+ * @param {{id: number, role: string, group: ?number}[]} members
+ */
+export function quorumText(members) {
+  const voters = members.filter(({ role }) => role === "participant");
+  if (!voters.length) return "";
+  if (voters.some(({ group }) => group !== null)) return "the majority of the weight, in a majority of the groups";
+  return `${Math.floor(voters.length / 2) + 1} of ${voters.length} votes`;
 }

@@ -1,59 +1,182 @@
-// An election explained: one sentence, a sequence diagram, and every step in words.
-import { clock, colour, el, whileShown } from "./dom.js";
-import { diagram } from "./sequence.js";
-import { electionsOf, summaryOf } from "../model/elections.js";
-import { sentence } from "../model/words.js";
+// An election explained: in one sentence, as a sequence diagram one can scroll and step through, and round by round.
+import { button, clock, el, whileShown } from "./dom.js";
+import { rounds } from "./rounds.js";
+import { columnFor, diagram, drawable, heads } from "./sequence.js";
+import { framesOf, paced, styled, told, who } from "./told.js";
+import { electionsOf, isTold, lifeBefore, quorumText, stepsOf, summaryOf } from "../model/elections.js";
+import { peersText } from "../model/words.js";
 
-const LINES_MAX = 600;
 const QUIET = new Set(["link_up", "link_down", "learner_syncing", "learner_synced", "sync_received", "phase_changed"]);
+const NONE = "No election is known of in the time that can be looked at.";
+const STEP_KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+const NEAR_PX = 40;
 
+/** The view; see `Explained` for what it shows. */
 export function mount(root, { model }) {
-  const choice = el("select", { id: "which", "aria-label": "Which election" });
-  const everything = el("input", { type: "checkbox", id: "every-step" });
-  const said = el("p", { class: "election-summary", "aria-live": "polite" });
-  const drawing = el("div", { class: "sequence", tabindex: 0, "aria-label": "Sequence diagram; the same is told in words below" });
-  const steps = el("ol", { class: "steps" });
-  root.append(
-    el("div", { class: "row" }, el("label", {}, "Election ", choice), el("label", {}, everything, " links and syncing too")),
-    said, drawing, el("h3", {}, "Step by step"), steps);
-
-  let last = "";
-  let chosen = null; // began_ms of the one somebody asked for; null follows the newest
-  const render = () => {
-    const elections = electionsOf(model.events());
-    const election = elections.find(({ began_ms }) => began_ms === chosen) ?? elections.at(-1);
-    const key = [elections.length, election?.began_ms, election?.frames.length, election?.over, everything.checked].join();
-    if (key === last) return;
-    last = key;
-    choice.replaceChildren(...elections.map((each) => option(each, each === election)).reverse());
-    said.textContent = election ? summaryOf(election) : "No election is known of in the time that is shown.";
-    const frames = election ? election.frames.filter(({ fact }) => everything.checked || !QUIET.has(fact.event)) : [];
-    const ids = [...new Set([...model.members.map(({ id }) => id), ...frames.map(({ peer }) => peer)])].filter(Boolean).sort((a, b) => a - b);
-    drawing.replaceChildren(election ? diagram(frames, ids, election.began_ms) : "");
-    if (election && !election.over) drawing.scrollTop = drawing.scrollHeight;
-    steps.replaceChildren(...lines(frames, election?.began_ms ?? 0));
-  };
-  choice.addEventListener("change", () => {
-    chosen = Number(choice.value);
-    render();
-  });
-  everything.addEventListener("change", render);
-  return whileShown(model, render);
+  styled("/views/election.css");
+  const explained = new Explained(root, model);
+  return whileShown(model, paced(() => explained.render()));
 }
 
-function option({ began_ms, leader, round }, selected) {
-  return el("option", { value: began_ms, selected }, `${clock(began_ms)} — ${leader === null ? "going on" : `peer ${leader}, round ${round}`}`);
+class Explained {
+  #model;
+  #which = el("select", { id: "which", "aria-label": "Which election" });
+  #every = el("input", { type: "checkbox", id: "every-step" });
+  #said = el("p", { class: "election-summary", "aria-live": "polite" });
+  #facts = el("ul", { class: "facts" });
+  #drawing = el("div", {
+    class: "sequence", tabindex: 0, role: "listbox",
+    "aria-label": "Sequence of the election; arrow keys step through it, Enter shows that moment in the picture",
+  });
+  #picked = el("p", { class: "picked" });
+  #moment = button("Show this moment", () => this.#show(), { id: "show-moment", disabled: true });
+  #rounds = el("div", { class: "rounds" });
+  #elections = [];
+  #steps = [];
+  #chosen = null; // began_ms of the one that was asked for; null goes with the shown time
+  #pick = null; // key of the step that was picked
+  #last = "";
+
+  constructor(root, model) {
+    this.#model = model;
+    const older = button("‹ Older", () => this.#move(-1), { "aria-label": "The election before" });
+    const newer = button("Newer ›", () => this.#move(1), { "aria-label": "The election after" });
+    root.classList.add("explained");
+    root.append(
+      el("div", { class: "row" }, older, this.#which, newer, el("label", {}, this.#every, " links and syncing too")),
+      this.#said, this.#facts, this.#drawing, el("div", { class: "row" }, this.#moment, this.#picked), this.#rounds);
+    this.#which.addEventListener("change", () => this.#choose(Number(this.#which.value)));
+    this.#every.addEventListener("change", () => this.render());
+    for (const place of [this.#drawing, this.#rounds]) {
+      place.addEventListener("click", ({ target }) => this.#picks(target.closest("[data-step]")?.dataset.step ?? null));
+    }
+    this.#drawing.addEventListener("keydown", (event) => this.#pressed(event));
+    new ResizeObserver(() => { if (this.#drawing.clientWidth) this.render(); }).observe(this.#drawing);
+  }
+
+  /** Draw what the model knows now; nothing when that is on the screen already. */
+  render() {
+    const model = this.#model;
+    const frames = framesOf(model, isTold, { to_ms: Infinity });
+    this.#elections = electionsOf(frames);
+    const election = this.#current();
+    const room = this.#drawing.clientWidth;
+    const key = [this.#elections.length, election?.began_ms, election?.frames.length, election?.over, this.#every.checked,
+      model.ids().join(), room].join();
+    if (key !== this.#last) {
+      this.#last = key;
+      this.#choices(election);
+      this.#draw(election, room, lifeBefore(frames, election));
+    }
+    this.#mark();
+  }
+
+  #current() {
+    const asked = this.#elections.find(({ began_ms }) => began_ms === this.#chosen);
+    if (asked) return asked;
+    const now_ms = this.#model.now_ms;
+    return this.#elections.findLast(({ began_ms }) => this.#model.live || began_ms <= now_ms) ?? this.#elections[0];
+  }
+
+  #choices(election) {
+    const options = this.#elections.map((each) => {
+      const end = each.leader === null ? "goes on" : `peer ${each.leader}, round ${each.round}`;
+      return el("option", { value: each.began_ms, selected: each === election }, `${clock(each.began_ms)} — ${end}`);
+    });
+    this.#which.replaceChildren(...options.reverse());
+  }
+
+  #choose(began_ms) {
+    this.#chosen = began_ms === this.#elections.at(-1)?.began_ms ? null : began_ms;
+    this.render();
+  }
+
+  #move(by) {
+    const at = this.#elections.indexOf(this.#current()) + by;
+    if (this.#elections[at]) this.#choose(this.#elections[at].began_ms);
+  }
+
+  #draw(election, room, life) {
+    this.#said.textContent = election ? summaryOf(election) : NONE;
+    this.#facts.replaceChildren(...(election ? facts(election, this.#model.members) : []));
+    this.#drawing.hidden = !election;
+    const all = election ? stepsOf(election) : [];
+    const steps = all.filter(({ frame }) => this.#every.checked || !QUIET.has(frame.fact.event));
+    this.#steps = steps.filter(drawable);
+    const ids = this.#model.ids();
+    const column = columnFor(room, ids.length);
+    const newest = isAtEnd(this.#drawing) && election && !election.over;
+    const scale = { began_ms: election?.began_ms, column, life };
+    this.#drawing.replaceChildren(...(election ? [heads(ids, column), diagram(this.#steps, ids, scale)] : []));
+    if (newest) this.#drawing.scrollTop = this.#drawing.scrollHeight;
+    this.#rounds.replaceChildren(...(election ? rounds(election, all, steps, this.#model.members) : []));
+    this.#picks(this.#steps.some(({ key }) => key === this.#pick) ? this.#pick : null);
+  }
+
+  /** Steps after the shown time are pale. */
+  #mark() {
+    const until_ms = this.#model.live ? Infinity : this.#model.now_ms;
+    const later = new Set(this.#steps.filter(({ frame }) => frame.wall_ms > until_ms).map(({ key }) => key));
+    for (const place of [this.#drawing, this.#rounds]) {
+      for (const step of place.querySelectorAll("[data-step]")) step.classList.toggle("later", later.has(step.dataset.step));
+    }
+  }
+
+  #pressed(event) {
+    if (event.key === "Enter") return this.#show();
+    const by = STEP_KEYS[event.key];
+    if (!by || !this.#steps.length) return;
+    event.preventDefault();
+    const at = this.#steps.findIndex(({ key }) => key === this.#pick);
+    const next = Math.max(0, Math.min(this.#steps.length - 1, at + by));
+    this.#picks(this.#steps[next].key);
+    const drawn = this.#drawing.querySelector(`[data-step="${this.#pick}"]`);
+    if (drawn) within(this.#drawing, drawn);
+  }
+
+  #picks(key) {
+    this.#pick = key;
+    for (const place of [this.#drawing, this.#rounds]) {
+      for (const step of place.querySelectorAll("[data-step]")) {
+        const on = step.dataset.step === key;
+        step.classList.toggle("is-picked", on);
+        if (step.role === "option") step.setAttribute("aria-selected", String(on));
+      }
+    }
+    if (key) this.#drawing.setAttribute("aria-activedescendant", `step-${key}`);
+    else this.#drawing.removeAttribute("aria-activedescendant");
+    const step = this.#steps.find((each) => each.key === key);
+    this.#moment.disabled = !step;
+    this.#picked.replaceChildren(...(step
+      ? [el("span", { class: "num dim" }, `${clock(step.frame.wall_ms)} `), who(step.frame.peer), " ", ...told(step.text)]
+      : [el("span", { class: "dim" }, "Pick a step to read it here, and to see the ensemble as it was then.")]));
+  }
+
+  #show() {
+    const step = this.#steps.find(({ key }) => key === this.#pick);
+    if (step) this.#model.scrub(step.frame.wall_ms);
+  }
 }
 
-function lines(frames, began_ms) {
-  const votes = new Map();
-  const shown = frames.slice(-LINES_MAX).map(({ peer, fact, wall_ms }) => {
-    const text = sentence(fact, votes.get(peer));
-    if (fact.event === "round_started" || fact.event === "vote_changed") votes.set(peer, fact);
-    const name = el("b", {}, peer ? `peer ${peer}` : "");
-    name.style.color = colour(peer);
-    return el("li", { class: `step step-${fact.event}`, "data-event": fact.event }, el("span", { class: "num dim at" }, `+${wall_ms - began_ms} ms`), name, ` ${text}`);
-  });
-  if (frames.length > LINES_MAX) shown.unshift(el("li", { class: "dim" }, `${frames.length - LINES_MAX} earlier steps are left out here`));
-  return shown;
+function facts({ leader, round, voters, elected_ms, epoch, took_ms, frames }, members) {
+  const heard = frames.filter(({ fact }) => fact.event === "vote_heard");
+  const ignored = heard.filter(({ fact }) => fact.outcome.startsWith("ignored"));
+  const needed = quorumText(members);
+  const each = [
+    leader !== null && ["Elected", `peer ${leader}, round ${round}`],
+    ["Quorum", [needed && `needs ${needed}`, voters.length && peersText(voters)].filter(Boolean).join("; ") || "not known"],
+    elected_ms !== null && ["Agreed after", `${elected_ms} ms`],
+    took_ms !== null && ["Served after", `${took_ms} ms, epoch ${epoch}`],
+    ["Votes heard", `${heard.length}, ${ignored.length} ignored`],
+  ];
+  return each.filter(Boolean).map(([name, value]) => el("li", {}, el("span", { class: "dim" }, name), el("b", { class: "num" }, value)));
+}
+
+const isAtEnd = (place) => place.scrollTop + place.clientHeight >= place.scrollHeight - NEAR_PX;
+
+/** Scroll `place`, and nothing around it, until `inner` can be seen. */
+function within(place, inner) {
+  const [outer, at] = [place.getBoundingClientRect(), inner.getBoundingClientRect()];
+  if (at.top < outer.top + NEAR_PX) place.scrollTop -= outer.top + NEAR_PX - at.top;
+  else if (at.bottom > outer.bottom) place.scrollTop += at.bottom - outer.bottom + 4;
 }

@@ -1,33 +1,31 @@
-// The nursery tree of each peer: Trio tasks, and what their nurseries hold.
-import { colour, el, whileShown } from "./dom.js";
+// The nursery tree of each peer: Trio tasks, and what their nurseries hold. Asked for only while somebody looks.
+import { el, whileShown } from "./dom.js";
+import { paced, styled, who } from "./told.js";
 
 const ASK_MS = 2000;
+const LEAD = "Every peer is a tree of tasks. A task that has nurseries waits for all that is in them; when a role ends, its whole " +
+  "subtree is cancelled. This is how it is now, asked every two seconds, whatever time is looked at.";
 
+/** The view. */
 export function mount(root, { model, feeds }) {
+  styled("/views/tasks.css");
+  const words = el("input", { type: "search", placeholder: "find a task", "aria-label": "Find a task by its name" });
   const trees = el("div", { class: "task-trees" });
-  root.append(el("p", { class: "dim" }, "Every peer is a tree of tasks: when a role ends, its whole subtree is cancelled. As it is now, asked every two seconds."), trees);
+  root.append(el("p", { class: "dim lead" }, LEAD), el("div", { class: "row" }, words), trees);
   let timer = null;
   const ask = () => {
     if (!model.recording) for (const id of feeds.heard()) feeds.ask(id, { ask: "tasks" });
   };
   const drawn = new Map();
-  const view = whileShown(model, () => {
+  const draw = () => {
     for (const id of model.ids()) {
-      if (!drawn.has(id)) {
-        const name = el("h3", {}, `peer ${id}`);
-        name.style.color = colour(id);
-        const place = el("div", { class: "task-tree", "data-peer": id });
-        trees.append(el("section", {}, name, place));
-        drawn.set(id, { place, last: "" });
-      }
-      const entry = drawn.get(id);
-      const tree = model.link(id) === "live" || model.recording ? model.tasks(id) : null;
-      const key = JSON.stringify(tree);
-      if (key === entry.last) continue;
-      entry.last = key;
-      entry.place.replaceChildren(tree ? el("ul", {}, item(tree)) : el("p", { class: "dim" }, "not known"));
+      if (!drawn.has(id)) drawn.set(id, new Tree(id, trees));
+      const known = model.recording || model.link(id) === "live";
+      drawn.get(id).show(known ? model.tasks(id) : null, words.value.trim().toLowerCase());
     }
-  });
+  };
+  words.addEventListener("input", draw);
+  const view = whileShown(model, paced(draw));
   return {
     shown(visible) {
       clearInterval(timer);
@@ -40,13 +38,68 @@ export function mount(root, { model, feeds }) {
   };
 }
 
-/** The end of a dotted name, which says what runs. */
-function short(name) {
-  return /[ /]/.test(name) ? name : name.replaceAll("<locals>.", "").split(".").slice(-2).join(".");
+/** Tasks of one peer. What somebody folded stays so, and what is new is marked for a moment. */
+class Tree {
+  #place;
+  #count = el("span", { class: "dim num" });
+  #folded = new Set();
+  #before = null; // paths of the tasks that were shown last
+  #last = "";
+
+  constructor(id, parent) {
+    this.#place = el("div", { class: "task-tree", "data-peer": id });
+    parent.append(el("section", {}, el("h3", {}, who(id), " ", this.#count), this.#place));
+    this.#place.addEventListener("toggle", ({ target }) => {
+      if (target.open) this.#folded.delete(target.dataset.path);
+      else this.#folded.add(target.dataset.path);
+    }, true);
+  }
+
+  show(tree, wanted) {
+    const key = `${wanted}|${JSON.stringify(tree)}`;
+    if (key === this.#last) return;
+    this.#last = key;
+    if (!tree) {
+      this.#count.textContent = "";
+      this.#before = null;
+      this.#place.replaceChildren(el("p", { class: "dim" }, "not known"));
+      return;
+    }
+    const paths = new Set();
+    this.#place.replaceChildren(el("ul", {}, this.#item(tree, "", wanted, paths)));
+    this.#count.textContent = `${count(tree)} tasks`;
+    this.#before = paths;
+  }
+
+  #item({ name, nurseries, left_out }, above, wanted, paths) {
+    const path = unique(`${above}/${name}`, paths);
+    const fresh = this.#before !== null && !this.#before.has(path);
+    const found = wanted && name.toLowerCase().includes(wanted);
+    const label = el("code", { title: name, class: [fresh && "fresh", found && "found"].filter(Boolean).join(" ") || null }, short(name));
+    const more = left_out ? el("span", { class: "dim" }, ` and ${left_out} more`) : null;
+    if (!nurseries.some((children) => children.length)) return el("li", {}, label, more);
+    const inside = nurseries.map((children) =>
+      el("ul", { class: "nursery" }, children.map((child) => this.#item(child, path, wanted, paths))));
+    const open = !this.#folded.has(path);
+    return el("li", {}, el("details", { open, "data-path": path }, el("summary", {}, label, more), inside));
+  }
 }
 
-function item({ name, nurseries, left_out }) {
-  const inside = nurseries.map((children) => el("ul", { class: "nursery" }, children.map(item)));
-  const more = left_out ? el("span", { class: "dim" }, ` (${left_out} more)`) : null;
-  return el("li", {}, el("code", { title: name }, short(name)), more, inside);
+/** A path that is in `paths` from now on, with a number where one was there already. */
+function unique(path, paths) {
+  let found = path;
+  for (let at = 2; paths.has(found); at++) found = `${path} ${at}`;
+  paths.add(found);
+  return found;
+}
+
+function count({ nurseries, left_out }) {
+  return nurseries.flat().reduce((sum, child) => sum + count(child), 1 + (left_out ?? 0));
+}
+
+/** The end of a dotted name, which says what runs: a function, or a class and its method. */
+function short(name) {
+  if (/[ /]/.test(name)) return name;
+  const parts = name.replaceAll("<locals>.", "").split(".");
+  return parts.slice(/^_*[A-Z]/.test(parts.at(-2) ?? "") ? -2 : -1).join(".");
 }
