@@ -125,6 +125,7 @@ export function stepsOf({ frames }) {
   const votes = new Map();
   const sections = new Map();
   const said = new Map(); // "peer text" -> step, since the peer's last vote
+  const places = new Map(); // "time-peer" -> how many steps
   const seen = new Map(); // peer -> the keys of `said` that are its
   for (const frame of frames) {
     const { peer, fact } = frame;
@@ -137,7 +138,9 @@ export function stepsOf({ frames }) {
       before.times += 1;
       continue;
     }
-    const key = `${frame.wall_ms}-${peer}-${steps.length}`;
+    const place = `${frame.wall_ms}-${peer}`;
+    places.set(place, (places.get(place) ?? 0) + 1);
+    const key = `${place}-${places.get(place)}`;
     const step = { frame, mine, text, times: 1, section: sections.get(peer) ?? "before", key };
     steps.push(step);
     said.set(words, step);

@@ -10,6 +10,7 @@ const QUIET = new Set(["link_up", "link_down", "learner_syncing", "learner_synce
 const NONE = "No election is known of in the time that can be looked at.";
 const STEP_KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
 const NEAR_PX = 40;
+const AGAIN_MS = 1000; // history that comes later than it happened is looked for so often
 
 /** The view; see `Explained` for what it shows. */
 export function mount(root, { model }) {
@@ -31,7 +32,9 @@ class Explained {
   #picked = el("p", { class: "picked" });
   #moment = button("Show this moment", () => this.#show(), { id: "show-moment", disabled: true });
   #rounds = el("div", { class: "rounds" });
+  #frames = [];
   #elections = [];
+  #found_ms = -Infinity; // when elections were looked for; -Infinity: something was said since
   #steps = [];
   #chosen = null; // began_ms of the one that was asked for; null goes with the shown time
   #pick = null; // key of the step that was picked
@@ -51,14 +54,15 @@ class Explained {
       place.addEventListener("click", ({ target }) => this.#picks(target.closest("[data-step]")?.dataset.step ?? null));
     }
     this.#drawing.addEventListener("keydown", (event) => this.#pressed(event));
+    model.addEventListener("loaded", () => { this.#found_ms = -Infinity; });
+    model.addEventListener("event", ({ detail }) => { if (isTold(detail)) this.#found_ms = -Infinity; });
     new ResizeObserver(() => { if (this.#drawing.clientWidth) this.render(); }).observe(this.#drawing);
   }
 
   /** Draw what the model knows now; nothing when that is on the screen already. */
   render() {
     const model = this.#model;
-    const frames = framesOf(model, isTold, { to_ms: Infinity });
-    this.#elections = electionsOf(frames);
+    this.#find();
     const election = this.#current();
     const room = this.#drawing.clientWidth;
     const key = [this.#elections.length, election?.began_ms, election?.frames.length, election?.over, this.#every.checked,
@@ -66,9 +70,17 @@ class Explained {
     if (key !== this.#last) {
       this.#last = key;
       this.#choices(election);
-      this.#draw(election, room, lifeBefore(frames, election));
+      this.#draw(election, room, lifeBefore(this.#frames, election));
     }
     this.#mark();
+  }
+
+  #find() {
+    const now_ms = performance.now();
+    if (now_ms - this.#found_ms < (this.#model.recording ? Infinity : AGAIN_MS)) return;
+    this.#found_ms = now_ms;
+    this.#frames = framesOf(this.#model, isTold, { to_ms: Infinity });
+    this.#elections = electionsOf(this.#frames);
   }
 
   #current() {
