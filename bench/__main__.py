@@ -17,6 +17,7 @@ from bench import (
     java,
     machine,
     micro,
+    pages as open_pages,
     regress as regressions,
     report as reports,
     results,
@@ -165,6 +166,22 @@ def sessions(
         lines.add({"machine": machine.description(scratch)})
         found = {kind.name: idle.run(kind, scratch / kind.name, count, idle_s, lines) for kind in kinds}
         typer.echo(idle.summary(found, count))
+
+
+@app.command()
+def pages(
+    count: Annotated[int, typer.Option(min=1, max=256, help="Open pages on the leader.")] = 100,
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Measured seconds of each load.")] = 5.0,
+    out: Output = None,
+    folder: Folder = None,
+) -> None:
+    """Sets with and without open pages on the leader, in turn; memory a page."""
+    with _scratch(folder) as scratch:
+        lines = Lines(out)
+        lines.add({"machine": machine.description(scratch)})
+        found = open_pages.run(scratch / "servers", count, rounds, seconds, lines, console.print)
+    typer.echo(open_pages.summary(found))
 
 
 @app.command()
