@@ -1,22 +1,9 @@
 // Everything that peers told, and what follows from it for the time that is looked at. No sockets, no elements.
-import { blank, fold } from "./state.js";
+import { HISTORY_MS, PeerLog, after, firstFrom } from "./log.js";
+import { blank, fold, struckDown } from "./state.js";
 
-export const HISTORY_MS = 10 * 60 * 1000;
-const EVENTS_MAX = 20000;
-const SAMPLES_MAX = 4000;
-
-class PeerHistory {
-  link = "dialling";
-  tasks = null;
-  log = []; // events and snapshots, by wall_ms
-  samples = [];
-  started_ms = 0;
-  known = new Set(); // "started:seq" of events
-  constructor(id) {
-    this.id = id;
-    this.now = blank(id);
-  }
-}
+const SILENT_MS = 6000; // a peer whose feed is open is heard a few times a second
+const PAGE = 0; // whose log holds what the page noticed of all, and a simulation's faults
 
 /**
  * Events: "change" (the state at the shown time is another; at most once an animation frame), "event" (detail: an event
@@ -25,11 +12,11 @@ class PeerHistory {
 export class Model extends EventTarget {
   members = [];
   recording = null;
+  #version = -1; // of the configuration that `members` is
   #peers = new Map();
   #shown_ms = null;
   #due = false;
   #scrubbed = new Map();
-  #groups = [];
 
   /** Ids of members, and of whoever said something, ascending. */
   ids() {
@@ -47,55 +34,61 @@ export class Model extends EventTarget {
 
   /** The state of a peer at the shown time. */
   state(id) {
-    if (this.live) return this.#of(id).now;
-    if (!this.#scrubbed.has(id)) this.#scrubbed.set(id, this.#stateAt(id, this.#shown_ms));
+    if (this.live) return this.#known(id).now;
+    if (!this.#scrubbed.has(id)) this.#scrubbed.set(id, this.#known(id).log.at(this.#shown_ms));
     return this.#scrubbed.get(id);
   }
 
   /** live, dialling or lost. */
   link(id) {
-    return this.#of(id).link;
+    return this.#known(id).link;
+  }
+
+  /** For how long a peer whose feed is open said nothing, if that is strange; else 0. */
+  silence_ms(id) {
+    const { link, heard_ms } = this.#known(id);
+    const silence_ms = Date.now() - heard_ms;
+    return this.live && link === "live" && silence_ms > SILENT_MS ? silence_ms : 0;
   }
 
   tasks(id) {
-    return this.#of(id).tasks;
+    return this.#known(id).tasks;
   }
 
   /** Sides of the partition in force at the shown time, as far as the page was told. */
   groups() {
-    if (this.live) return this.#groups;
-    const told = this.#peers.get(0)?.log.filter((frame) => frame.fact?.event === "page_partition" && frame.wall_ms <= this.#shown_ms);
-    return told?.at(-1)?.fact.groups ?? [];
+    return this.state(PAGE).groups;
   }
 
   /** First and last time that something is known of. */
   range() {
     let [oldest, newest] = [Infinity, -Infinity];
-    for (const { log, samples } of this.#peers.values()) {
-      for (const list of [log, samples]) {
+    for (const { log } of this.#peers.values()) {
+      for (const list of [log.frames, log.samples]) {
         if (!list.length) continue;
         oldest = Math.min(oldest, list[0].wall_ms);
         newest = Math.max(newest, list.at(-1).wall_ms);
       }
     }
     if (!this.recording) newest = Date.now();
-    if (oldest > newest) oldest = newest;
+    oldest = Math.min(oldest, newest);
     return this.recording ? [oldest, newest] : [Math.max(oldest, newest - HISTORY_MS), newest];
   }
 
-  /** Event frames up to the shown time, of one peer or all (each has `peer`), by time. */
+  /** Event frames between two times, by default up to the shown one, of one peer or all (each has `peer`), by time. */
   events(id = null, from_ms = -Infinity, to_ms = this.now_ms) {
     const found = [];
-    for (const peer of id === null ? this.#peers.values() : [this.#of(id)]) {
-      for (const frame of peer.log) if (frame.fact && frame.wall_ms >= from_ms && frame.wall_ms <= to_ms) found.push(frame);
+    for (const { log } of id === null ? this.#peers.values() : [this.#known(id)]) {
+      const end = after(log.frames, to_ms);
+      for (let at = firstFrom(log.frames, from_ms); at < end; at++) if (log.frames[at].fact) found.push(log.frames[at]);
     }
     return id === null ? found.sort((a, b) => a.wall_ms - b.wall_ms) : found;
   }
 
   /** Samples of a peer between two times. */
   samples(id, from_ms, to_ms) {
-    const all = this.#of(id).samples;
-    return all.slice(after(all, from_ms - 1), after(all, to_ms));
+    const all = this.#known(id).log.samples;
+    return all.slice(firstFrom(all, from_ms), after(all, to_ms));
   }
 
   /** Look at another time; null is now. */
@@ -106,54 +99,41 @@ export class Model extends EventTarget {
     this.#changed();
   }
 
-  /** A frame of a peer. */
+  /** A frame of a peer. Frames of kinds that are not known are left out. */
   take(id, frame) {
+    if (this.recording) return;
     const peer = this.#of(id);
+    peer.heard_ms = Date.now();
     if (frame.frame === "history") {
-      this.#remember(peer, frame);
+      for (const each of frame.events) each.peer = id;
+      peer.log.remember(frame.events, frame.samples);
+      this.#scrubbed.clear();
     } else if (frame.frame === "tasks") {
       peer.tasks = frame.tasks;
-    } else if (frame.frame === "snapshot" || frame.frame === "event" || frame.frame === "sample") {
-      this.#now(peer, frame);
+    } else if (frame.frame === "sample") {
+      fold(peer.now, frame);
+      peer.log.measure(frame);
+    } else if (frame.frame === "snapshot") {
+      this.#adopt(peer, frame);
+    } else if (frame.frame === "event") {
+      frame.peer = id;
+      if (!peer.log.add(frame)) return;
+      fold(peer.now, frame);
+      this.dispatchEvent(new CustomEvent("event", { detail: frame }));
     }
     this.#changed();
   }
 
-  #now(peer, frame) {
+  #adopt(peer, frame) {
+    const { tasks, ...kept } = frame; // a tree of tasks for every time that a feed came would be much to keep
+    const { paused } = peer.now;
+    peer.tasks = tasks ?? peer.tasks;
     fold(peer.now, frame);
-    if (frame.frame === "sample") {
-      insert(peer.samples, frame, SAMPLES_MAX);
-      return;
-    }
-    frame.peer = peer.id;
-    if (frame.frame === "snapshot") {
-      peer.started_ms = Number(frame.started_wall_ms);
-      peer.tasks = frame.tasks ?? peer.tasks;
-      this.members = frame.members;
-      insert(peer.log, frame, EVENTS_MAX);
-    } else if (this.#isNew(peer, frame)) {
-      insert(peer.log, frame, EVENTS_MAX);
-      this.dispatchEvent(new CustomEvent("event", { detail: frame }));
-    }
-  }
-
-  #remember(peer, { events, samples }) {
-    for (const frame of events) {
-      if (!this.#isNew(peer, frame)) continue;
-      frame.peer = peer.id;
-      peer.log.push(frame);
-    }
-    const since = peer.samples[0]?.wall_ms ?? Infinity;
-    peer.samples.push(...samples.filter((sample) => sample.wall_ms < since));
-    for (const list of [peer.log, peer.samples]) list.sort((a, b) => a.wall_ms - b.wall_ms);
-  }
-
-  #isNew(peer, frame) {
-    if (frame.seq < 0 || !peer.started_ms) return true;
-    const key = `${peer.started_ms}:${frame.seq}`;
-    if (peer.known.has(key)) return false;
-    peer.known.add(key);
-    return true;
+    peer.now.paused = paused;
+    peer.log.add({ ...kept, peer: peer.id });
+    if (frame.config_version < this.#version) return;
+    this.#version = frame.config_version;
+    this.members = frame.members;
   }
 
   /** A feed came, is tried, or went. What the page notices itself is part of the history. */
@@ -161,39 +141,47 @@ export class Model extends EventTarget {
     const peer = this.#of(id);
     if (peer.link === "live" && link === "lost") this.#note(peer, { event: "page_lost" });
     peer.link = link;
+    peer.heard_ms = Date.now();
     this.#changed();
   }
 
   /** What the controls of an ensemble say of its processes. */
   ensembleIs({ peers, groups }) {
+    if (this.recording) return;
     for (const { id, state } of peers) {
       const peer = this.#of(id);
       if (peer.now.paused !== (state === "paused")) this.#note(peer, { event: "page_paused", paused: state === "paused" });
     }
-    if (JSON.stringify(groups) !== JSON.stringify(this.#groups)) {
-      this.#groups = groups;
-      this.#note(this.#of(0), { event: "page_partition", groups });
-    }
+    const page = this.#of(PAGE);
+    if (JSON.stringify(groups) !== JSON.stringify(page.now.groups)) this.#note(page, { event: "page_partition", groups });
     this.#changed();
   }
 
   #note(peer, fact) {
     const frame = { frame: "event", seq: -1, wall_ms: Date.now(), mono_us: 0, fact, peer: peer.id };
     fold(peer.now, frame);
-    insert(peer.log, frame, EVENTS_MAX);
+    peer.log.add(frame);
+  }
+
+  /** Time goes by, even while nobody says anything. */
+  tick() {
+    if (this.live) this.#changed();
   }
 
   /** Replace everything by a recording: its head, and `[peer, frame]` by time. */
   load(head, frames) {
     this.#peers.clear();
-    this.#groups = [];
     this.members = head.members;
     this.recording = head;
+    const ids = head.members.map((member) => member.id);
     for (const [id, frame] of frames) {
-      frame.peer = id;
-      frame.wall_ms = Number(frame.wall_ms);
-      const peer = this.#of(id);
-      (frame.frame === "sample" ? peer.samples : peer.log).push(frame);
+      const { log } = this.#of(id);
+      if (frame.frame === "sample") log.measure(frame);
+      else log.add({ ...frame, peer: id });
+      if (frame.fact?.event !== "struck") continue;
+      for (const peer of struckDown(frame.fact, ids)) {
+        this.#of(peer).log.add({ ...frame, fact: { event: "page_lost" }, peer });
+      }
     }
     this.scrub(this.range()[1]);
     this.dispatchEvent(new Event("loaded"));
@@ -202,27 +190,21 @@ export class Model extends EventTarget {
   /** `[peer, frame]` of all that is known, by time, for a recording. */
   dump() {
     const all = [];
-    for (const { id, log, samples } of this.#peers.values()) {
-      for (const { peer: _, ...frame } of [...log, ...samples]) all.push([id, frame]);
+    for (const { id, log } of this.#peers.values()) {
+      for (const { peer: _, ...frame } of [...log.frames, ...log.samples]) all.push([id, frame]);
     }
     return all.sort((a, b) => a[1].wall_ms - b[1].wall_ms);
   }
 
-  #of(id) {
-    if (!this.#peers.has(id)) this.#peers.set(id, new PeerHistory(id));
-    return this.#peers.get(id);
+  #known(id) {
+    return this.#peers.get(id) ?? fresh(id, true);
   }
 
-  #stateAt(id, ms) {
-    const { log, samples } = this.#of(id);
-    const state = blank(id);
-    for (const frame of log) {
-      if (frame.wall_ms > ms) break;
-      fold(state, frame);
+  #of(id) {
+    if (!this.#peers.has(id)) {
+      this.#peers.set(id, fresh(id, this.recording === null));
     }
-    const sample = samples[after(samples, ms) - 1];
-    if (sample && state.alive) fold(state, sample);
-    return state;
+    return this.#peers.get(id);
   }
 
   #changed() {
@@ -235,19 +217,4 @@ export class Model extends EventTarget {
   }
 }
 
-/** How many of the frames, which are by time, are not after `ms`. */
-function after(frames, ms) {
-  let [low, high] = [0, frames.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (frames[middle].wall_ms <= ms) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function insert(frames, frame, max) {
-  const at = frames.length && frames.at(-1).wall_ms > frame.wall_ms ? after(frames, frame.wall_ms) : frames.length;
-  frames.splice(at, 0, frame);
-  if (frames.length > max) frames.splice(0, frames.length - max);
-}
+const fresh = (id, bounded) => ({ id, link: "dialling", tasks: null, log: new PeerLog(id, bounded), now: blank(id), heard_ms: 0 });

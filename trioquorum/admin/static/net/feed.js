@@ -4,6 +4,7 @@ import { decode, encode } from "../lib/msgpack/index.mjs";
 const PROTOCOL = "trioquorum.feed";
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 5000;
+const CATCH_UP_MS = 1500; // a peer answers no more than one history a second
 
 /** The frames of a message: an array of maps; numbers are BigInt where a double could not hold them. */
 export const framesOf = (data) => plain(decode(new Uint8Array(data), { useBigInt64: true }));
@@ -24,6 +25,8 @@ export const protocols = (name, token) => (token ? [name, `token.${token}`] : [n
 /** The WebSocket address of a path at an admin port's URL. */
 export const socketUrl = (admin, path) => admin.replace(/^http/, "ws").replace(/\/$/, "") + path;
 
+const isAdmin = (admin) => typeof admin === "string" && /^https?:\/\//.test(admin);
+
 /** Feeds of all peers. Each is dialled again for ever, at most every `RETRY_MAX_MS`. */
 export class Feeds {
   #model;
@@ -41,7 +44,7 @@ export class Feeds {
   follow(peers) {
     for (const { id, admin } of peers) {
       const known = this.#feeds.get(id);
-      if (!admin || known?.admin === admin || this.#stopped) continue;
+      if (!isAdmin(admin) || known?.admin === admin || this.#stopped) continue;
       known?.close();
       this.#feeds.set(id, new Feed(id, admin, this.#token, this.#model, this));
     }
@@ -90,6 +93,11 @@ class Feed {
   #token;
   #model;
   #all;
+  #started_ms = 0; // of the process that `#next_seq` is of
+  #next_seq = 0; // of the event that comes next, if none is missing
+  #since_seq = Infinity; // from where on events are missing
+  #asking = null; // the timer of a history that is going to be asked for
+  #pending = false; // it was, and is not all here
 
   constructor(id, admin, token, model, all) {
     this.id = id;
@@ -109,13 +117,14 @@ class Feed {
       this.open = true;
       this.#retry_ms = RETRY_FIRST_MS;
       if (this.#all.tracing) this.send({ ask: "trace", on: true });
-      this.send({ ask: "history", since_seq: 0 });
+      if (!this.#next_seq) this.#ask(0);
     };
     socket.onmessage = ({ data }) => {
-      for (const frame of framesOf(data)) this.#take(frame);
+      if (!this.#closed) this.#read(socket, data);
     };
     socket.onclose = () => {
       this.open = false;
+      this.#lost();
       if (this.#closed) return;
       this.#model.linkIs(this.id, "lost");
       setTimeout(() => this.#dial(), this.#retry_ms);
@@ -124,12 +133,62 @@ class Feed {
     this.#socket = socket;
   }
 
-  #take(frame) {
-    if (frame.frame === "snapshot") {
-      this.#model.linkIs(this.id, "live");
-      this.#all.follow(frame.members.map(({ id, admin }) => ({ id, admin })));
+  /** Whoever says what makes no sense is not listened to any further, and dialled again later. */
+  #read(socket, data) {
+    try {
+      for (const frame of framesOf(data)) this.#take(frame);
+    } catch (error) {
+      this.#retry_ms = RETRY_MAX_MS;
+      socket.close();
+      throw error;
     }
+  }
+
+  #take(frame) {
+    if (frame.frame === "snapshot") this.#began(frame);
+    else if (frame.frame === "event" && frame.seq >= 0) this.#numbered(frame.seq);
+    else if (frame.frame === "history" && frame.last) this.#pending = false;
+    else if (frame.frame === "problem" && frame.what === "history") this.#missed(0);
     this.#model.take(this.id, frame);
+    if (frame.fact?.event === "membership_changed") this.send({ ask: "snapshot" });
+  }
+
+  /** The first frame of a feed, or what was asked for since. */
+  #began({ started_wall_ms, members, next_seq }) {
+    if (started_wall_ms !== this.#started_ms) this.#next_seq = 0;
+    this.#started_ms = started_wall_ms;
+    this.#model.linkIs(this.id, "live");
+    this.#all.follow(members);
+    if (this.#next_seq < next_seq && !this.#pending) this.#missed(this.#next_seq, 0);
+    this.#next_seq = Math.max(this.#next_seq, next_seq);
+  }
+
+  /** Numbers have gaps where the feed was away, or the page too slow. */
+  #numbered(seq) {
+    if (seq > this.#next_seq) this.#missed(this.#next_seq);
+    this.#next_seq = Math.max(this.#next_seq, seq + 1);
+  }
+
+  /** Ask for the events from a number on. */
+  #missed(since_seq, wait_ms = CATCH_UP_MS) {
+    this.#since_seq = Math.min(this.#since_seq, since_seq);
+    this.#asking ??= setTimeout(() => {
+      this.#asking = null;
+      this.#ask(this.#since_seq);
+    }, wait_ms);
+  }
+
+  #ask(since_seq) {
+    this.#pending = this.send({ ask: "history", since_seq });
+    this.#since_seq = Infinity;
+  }
+
+  #lost() {
+    if (this.#pending || this.#asking !== null) this.#next_seq = 0;
+    clearTimeout(this.#asking);
+    this.#asking = null;
+    this.#pending = false;
+    this.#since_seq = Infinity;
   }
 
   send(message) {
