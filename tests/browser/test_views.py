@@ -198,7 +198,7 @@ def test_elections_are_looked_through(opened: Watched) -> None:
     page.wait_for_selector(f'.peer.role-leading.serving:not([data-peer="{old}"])')
     opened.order(old, "restart")
     page.wait_for_selector(f'.peer[data-peer="{old}"].serving')
-    page.wait_for_function("document.querySelectorAll('#which option').length >= 2")
+    expect(page.locator("#which option").nth(1)).to_be_attached()
     newest = page.input_value("#which")
     page.get_by_role("button", name="The election before").click()
     before = page.input_value("#which")
@@ -244,7 +244,7 @@ def test_the_log_is_filtered(opened: Watched) -> None:
     rows = page.locator(".log tbody tr")
     expect(page.locator('.log [data-event="established"]').first).to_be_visible()
     expect(page.locator('.log [data-event="vote_heard"]')).to_have_count(0)
-    page.check("text=votes heard")
+    page.get_by_label("votes heard").check()
     expect(page.locator('.log [data-event="vote_heard"]').first).to_contain_text("hears that peer")
     page.select_option('[aria-label="Peer"]', "2")
     assert set(page.eval_on_selector_all(".log .who", "(all) => all.map((it) => it.textContent)")) == {"peer 2"}

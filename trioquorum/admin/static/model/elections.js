@@ -12,10 +12,11 @@ const TOLD = new Set([
 export const isTold = ({ fact }) => TOLD.has(fact.event);
 
 const CAUSES = new Set(["peer_stopped", "page_lost", "page_paused", "page_partition", "struck"]);
-const CAUSES_MS = 3000; // what happened so long before an election may be why it began
+const CAUSES_MS = 15000; // what happened so long before an election may be why it began: silence is noticed late
 const LIVES = { peer_started: "idle", peer_stopped: "gone", page_lost: "gone", established: "serving" };
 
 const GONE = new Set(["peer_started", "peer_stopped", "page_lost"]);
+const EVERYBODY = 0; // in place of a peer's id
 const VOTES = new Set(["round_started", "vote_changed"]);
 
 /** @typedef {{peer: number, wall_ms: number, fact: {event: string}}} Frame */
@@ -54,6 +55,7 @@ export function electionsOf(frames) {
       if (current.length) found.push(described(current, true));
       served.clear();
       current = causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS);
+      causes = [];
     }
     if (begins) looking.add(peer);
     if (current.length || begins) current.push(frame);
@@ -62,7 +64,7 @@ export function electionsOf(frames) {
       served.add(peer);
     }
     if (GONE.has(fact.event)) looking.delete(peer);
-    if (CAUSES.has(fact.event)) causes = [...causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS), frame];
+    if (CAUSES.has(fact.event) && !looking.size) causes = [...causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS), frame];
   }
   if (current.length) found.push(described(current, !looking.size));
   return found;
@@ -124,12 +126,16 @@ export function stepsOf({ frames }) {
   const steps = [];
   const votes = new Map();
   const sections = new Map();
+  let round = "before"; // the newest one
   const said = new Map(); // "peer text" -> step, since the peer's last vote
   const places = new Map(); // "time-peer" -> how many steps
   const seen = new Map(); // peer -> the keys of `said` that are its
   for (const frame of frames) {
     const { peer, fact } = frame;
-    if (VOTES.has(fact.event)) sections.set(peer, fact.round);
+    if (VOTES.has(fact.event)) {
+      round = round === "before" ? fact.round : Math.max(round, fact.round);
+      sections.set(peer, fact.round);
+    }
     const mine = votes.get(peer) ?? null;
     const text = sentence(fact, mine);
     const words = `${peer} ${text}`;
@@ -141,7 +147,9 @@ export function stepsOf({ frames }) {
     const place = `${frame.wall_ms}-${peer}`;
     places.set(place, (places.get(place) ?? 0) + 1);
     const key = `${place}-${places.get(place)}`;
-    const step = { frame, mine, text, times: 1, section: sections.get(peer) ?? "before", key };
+    // What befalls all peers, like a partition, belongs to the round that is on.
+    const section = sections.get(peer) ?? (peer === EVERYBODY ? round : "before");
+    const step = { frame, mine, text, times: 1, section, key };
     steps.push(step);
     said.set(words, step);
     if (!seen.has(peer)) seen.set(peer, []);

@@ -16,8 +16,10 @@ const candidate = (vote) =>
 const hex = (session) => `0x${BigInt.asUintN(64, BigInt(session)).toString(16)}`;
 const count = (number, what) => `${number} ${what}${Number(number) === 1 ? "" : "s"}`;
 
-/** Why one vote is better than another: by epoch, then history, then id; empty if it is not. */
+/** Why one vote is better than another: by epoch, then history, then id; empty if it is not. Any is better than none. */
 export function advantage(one, other) {
+  if (one.leader < 0) return "";
+  if (other.leader < 0) return "there was no vote before";
   if (one.peer_epoch !== other.peer_epoch) {
     return one.peer_epoch > other.peer_epoch ? `epoch ${one.peer_epoch} is after ${other.peer_epoch}` : "";
   }

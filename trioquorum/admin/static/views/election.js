@@ -10,7 +10,7 @@ const QUIET = new Set(["link_up", "link_down", "learner_syncing", "learner_synce
 const NONE = "No election is known of in the time that can be looked at.";
 const STEP_KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
 const NEAR_PX = 40;
-const AGAIN_MS = 1000; // history that comes later than it happened is looked for so often
+const SHARE = 20; // looking for elections takes at most so small a part of the time
 
 /** The view; see `Explained` for what it shows. */
 export function mount(root, { model }) {
@@ -34,7 +34,7 @@ class Explained {
   #rounds = el("div", { class: "rounds" });
   #frames = [];
   #elections = [];
-  #found_ms = -Infinity; // when elections were looked for; -Infinity: something was said since
+  #due_ms = 0; // when elections are looked for again: history comes later than it happened
   #steps = [];
   #chosen = null; // began_ms of the one that was asked for; null goes with the shown time
   #pick = null; // key of the step that was picked
@@ -54,8 +54,8 @@ class Explained {
       place.addEventListener("click", ({ target }) => this.#picks(target.closest("[data-step]")?.dataset.step ?? null));
     }
     this.#drawing.addEventListener("keydown", (event) => this.#pressed(event));
-    model.addEventListener("loaded", () => { this.#found_ms = -Infinity; });
-    model.addEventListener("event", ({ detail }) => { if (isTold(detail)) this.#found_ms = -Infinity; });
+    model.addEventListener("loaded", () => { this.#due_ms = 0; });
+    model.addEventListener("event", ({ detail }) => { if (isTold(detail)) this.#due_ms = 0; });
     new ResizeObserver(() => { if (this.#drawing.clientWidth) this.render(); }).observe(this.#drawing);
   }
 
@@ -76,30 +76,34 @@ class Explained {
   }
 
   #find() {
-    const now_ms = performance.now();
-    if (now_ms - this.#found_ms < (this.#model.recording ? Infinity : AGAIN_MS)) return;
-    this.#found_ms = now_ms;
+    const began_ms = performance.now();
+    if (began_ms < this.#due_ms) return;
     this.#frames = framesOf(this.#model, isTold, { to_ms: Infinity });
     this.#elections = electionsOf(this.#frames);
+    const now_ms = performance.now();
+    this.#due_ms = this.#model.recording ? Infinity : now_ms + SHARE * (now_ms - began_ms);
   }
 
   #current() {
-    const asked = this.#elections.find(({ began_ms }) => began_ms === this.#chosen);
-    if (asked) return asked;
-    const now_ms = this.#model.now_ms;
-    return this.#elections.findLast(({ began_ms }) => this.#model.live || began_ms <= now_ms) ?? this.#elections[0];
+    return this.#elections.find(({ began_ms }) => began_ms === this.#chosen) ?? this.#newest();
+  }
+
+  /** The newest at the shown time; who only came back to a leader is not what one asks about. */
+  #newest() {
+    const until_ms = this.#model.live ? Infinity : this.#model.now_ms;
+    const known = this.#elections.filter(({ began_ms }) => began_ms <= until_ms);
+    return known.findLast(({ joined }) => !joined) ?? known.at(-1) ?? this.#elections[0];
   }
 
   #choices(election) {
     const options = this.#elections.map((each) => {
-      const end = each.leader === null ? "goes on" : `peer ${each.leader}, round ${each.round}`;
-      return el("option", { value: each.began_ms, selected: each === election }, `${clock(each.began_ms)} — ${end}`);
+      return el("option", { value: each.began_ms, selected: each === election }, `${clock(each.began_ms)} — ${endOf(each)}`);
     });
     this.#which.replaceChildren(...options.reverse());
   }
 
   #choose(began_ms) {
-    this.#chosen = began_ms === this.#elections.at(-1)?.began_ms ? null : began_ms;
+    this.#chosen = began_ms === this.#newest()?.began_ms ? null : began_ms;
     this.render();
   }
 
@@ -168,6 +172,11 @@ class Explained {
     const step = this.#steps.find(({ key }) => key === this.#pick);
     if (step) this.#model.scrub(step.frame.wall_ms);
   }
+}
+
+function endOf({ leader, round, joined, peers }) {
+  if (leader === null) return "goes on";
+  return joined ? `${peersText(peers)} joined ${leader}` : `peer ${leader}, round ${round}`;
 }
 
 function facts({ leader, round, voters, elected_ms, epoch, took_ms, frames }, members) {

@@ -26,8 +26,11 @@ const MARKS = {
   sync_received: (fact) => `got ${fact.mode}`,
   data_untrusted: () => "does not vote",
 };
+/** What is drawn across all lifelines. */
+const ACROSS = new Set(["struck", "page_partition"]);
+
 /** Steps that a diagram has something to draw for. */
-export const drawable = ({ frame: { fact } }) => fact.event === "vote_heard" || fact.event in MARKS;
+export const drawable = ({ frame: { fact } }) => fact.event === "vote_heard" || fact.event in MARKS || ACROSS.has(fact.event);
 
 /** How wide a column is when there is so much room. */
 export const columnFor = (room, peers) =>
@@ -67,7 +70,7 @@ export function diagram(steps, ids, { began_ms, column, life }) {
   };
   const { width, height } = place;
   return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "diagram", role: "presentation" },
-    lives(drawn, place), drawn.map((step, at) => shape(step, place, place.y(at))));
+    lives(drawn, place), drawn.map((step, at) => shape(step, drawn[at - 1], place, place.y(at))));
 }
 
 /** Lifelines: dashed while a peer looks, solid while it has a role, thick while it serves, none while it is gone. */
@@ -91,14 +94,17 @@ function lives(steps, { ids, x, y, height, life }) {
   });
 }
 
-function shape(step, place, y) {
+function shape(step, before, place, y) {
   const { frame: { peer, fact, wall_ms }, text, times, key } = step;
-  const said = `${wall_ms - place.began_ms} ms, peer ${peer} ${text}${times > 1 ? `, ${times} times` : ""}`;
+  const name = peer ? `peer ${peer} ` : "";
+  const said = `${wall_ms - place.began_ms} ms, ${name}${text}${times > 1 ? `, ${times} times` : ""}`;
+  const when = before?.frame.wall_ms === wall_ms ? "" : since(wall_ms - place.began_ms);
+  const draw = fact.event === "vote_heard" ? arrow : ACROSS.has(fact.event) ? across : mark;
   return svg("g", { class: `seq seq-${fact.event}`, "data-step": key, role: "option", id: `step-${key}`, "aria-label": said },
     svg("title", {}, said),
     svg("rect", { x: 0, y: y - ROW / 2, width: place.width, height: ROW, class: "band" }),
-    svg("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end", class: "at" }, since(wall_ms - place.began_ms)),
-    fact.event === "vote_heard" ? arrow(step, place, y) : mark(step, place, y));
+    svg("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end", class: "at" }, when),
+    draw(step, place, y));
 }
 
 const since = (ms) => (ms < 0 ? `−${-ms}` : `+${ms}`);
@@ -107,7 +113,7 @@ const since = (ms) => (ms < 0 ? `−${-ms}` : `+${ms}`);
 function fate({ fact, mine }) {
   const [kind, why = ""] = fact.outcome.split(": ");
   if (kind === "ignored") return ["ignored", `✕ ${why}`];
-  if (kind === "answered") return ["answered", `↩ ${why}`];
+  if (kind === "answered") return ["answered", "↩ answered"];
   if (kind !== "counted") return ["counted", kind];
   if (!mine) return ["counted", ""];
   if (mine.leader === fact.leader) return ["counted", "✓ agrees"];
@@ -134,6 +140,15 @@ function arrow({ frame: { peer, fact }, mine, times }, { ids, x, column }, y) {
 function clipped(text, column) {
   const letters = Math.floor((column - 40) / 5.4);
   return text.length > letters ? `${text.slice(0, letters - 1)}…` : text;
+}
+
+function across({ text }, { width, ids, column }, y) {
+  const middle = (LEFT + width) / 2;
+  const shown = clipped(text, column * ids.length);
+  return [
+    svg("line", { x1: LEFT, x2: width, y1: y, y2: y, class: "strike" }),
+    svg("text", { x: middle, y: y + 4, "text-anchor": "middle", class: "strike-text" }, `⚡ ${shown}`),
+  ];
 }
 
 function mark({ frame: { peer, fact } }, { ids, x, column }, y) {
