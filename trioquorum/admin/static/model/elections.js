@@ -1,12 +1,28 @@
 // Elections out of events: what belongs to one, its rounds, and its steps with the vote of each peer at the time. Pure.
 import { peersText, sentence } from "./words.js";
 
-const TOGETHER_MS = 2000; // who begins to look so soon after the others served holds the same election, unless it served too
+const TOGETHER_MS = 2000; // who begins to look so soon after the others served holds the same election, unless it did
 
 const TOLD = new Set([
-  "peer_started", "peer_stopped", "page_lost", "page_paused", "page_partition", "struck", "data_untrusted",
-  "state_changed", "round_started", "vote_changed", "vote_heard", "elected", "phase_changed", "established",
-  "link_up", "link_down", "learner_syncing", "learner_synced", "sync_received",
+  "peer_started",
+  "peer_stopped",
+  "page_lost",
+  "page_paused",
+  "page_partition",
+  "struck",
+  "data_untrusted",
+  "state_changed",
+  "round_started",
+  "vote_changed",
+  "vote_heard",
+  "elected",
+  "phase_changed",
+  "established",
+  "link_up",
+  "link_down",
+  "learner_syncing",
+  "learner_synced",
+  "sync_received",
 ]);
 /** Whether an event frame may belong to an election. */
 export const isTold = ({ fact }) => TOLD.has(fact.event);
@@ -64,7 +80,8 @@ export function electionsOf(frames) {
       served.add(peer);
     }
     if (GONE.has(fact.event)) looking.delete(peer);
-    if (CAUSES.has(fact.event) && !looking.size) causes = [...causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS), frame];
+    if (CAUSES.has(fact.event) && !looking.size)
+      causes = [...causes.filter((each) => wall_ms - each.wall_ms <= CAUSES_MS), frame];
   }
   if (current.length) found.push(described(current, !looking.size));
   return found;
@@ -106,7 +123,8 @@ export function summaryOf(election) {
   const end = election.over ? "." : "; not all of them serve yet.";
   if (election.joined) {
     const served = took_ms === null ? "" : `, and served in epoch ${epoch} after ${took_ms} ms`;
-    return `${looked} and found peer ${leader}, which ${peersText(voters)} follow, after ${elected_ms} ms${served}${end}`;
+    const found = `found peer ${leader}, which ${peersText(voters)} follow`;
+    return `${looked} and ${found}, after ${elected_ms} ms${served}${end}`;
   }
   const won = `peer ${leader} was elected in round ${round} by ${peersText(voters)} after ${elected_ms} ms`;
   return `${looked}; ${won}${took_ms === null ? "" : `; epoch ${epoch} began after ${took_ms} ms`}${end}`;
@@ -164,12 +182,13 @@ export function stepsOf({ frames }) {
   return steps;
 }
 
+/** @typedef {{leader: number, zxid: number|bigint, peer_epoch: number, wall_ms: number, because: string}} Cast */
+/** @typedef {{peer: number, leader: number, voters: number[], wall_ms: number}} Quorum as `peer` saw it, and when */
 /** A round of an election.
  * @typedef {object} Round
  * @property {number} round
- * @property {Map<number, {leader: number, zxid: number|bigint, peer_epoch: number, wall_ms: number, because: string}[]>} votes
- *   of each peer that took part, its votes in this round, the first one first
- * @property {{peer: number, leader: number, voters: number[], wall_ms: number}[]} quorums who saw which quorum, and when
+ * @property {Map<number, Cast[]>} votes of each peer that took part, its votes in this round, the first one first
+ * @property {Quorum[]} quorums
  * @property {Map<string, number>} ignored why votes did not count, and how many of them
  */
 
@@ -184,7 +203,11 @@ export function roundsOf(steps) {
     if (!rounds.has(number)) rounds.set(number, { round: number, votes: new Map(), quorums: [], ignored: new Map() });
     return rounds.get(number);
   };
-  for (const { frame: { peer, fact, wall_ms }, section, times } of steps) {
+  for (const {
+    frame: { peer, fact, wall_ms },
+    section,
+    times,
+  } of steps) {
     if (VOTES.has(fact.event)) {
       const { votes } = round(fact.round);
       if (!votes.has(peer)) votes.set(peer, []);

@@ -12,11 +12,13 @@ export const peersText = (ids) =>
 
 const history = (zxid) => (big(zxid) === UNTRUSTED_ZXID ? "no history" : `zxid ${zxidText(zxid)}`);
 const candidate = (vote) =>
-  vote.leader < 0 ? "nobody, it only looks on" : `peer ${vote.leader} (epoch ${vote.peer_epoch}, ${history(vote.zxid)})`;
+  vote.leader < 0
+    ? "nobody, it only looks on"
+    : `peer ${vote.leader} (epoch ${vote.peer_epoch}, ${history(vote.zxid)})`;
 const hex = (session) => `0x${BigInt.asUintN(64, BigInt(session)).toString(16)}`;
 const count = (number, what) => `${number} ${what}${Number(number) === 1 ? "" : "s"}`;
 
-/** Why one vote is better than another: by epoch, then history, then id; empty if it is not. Any is better than none. */
+/** Why one vote is better than another: by epoch, history, then id; empty if it is not. Any is better than none. */
 export function advantage(one, other) {
   if (one.leader < 0) return "";
   if (other.leader < 0) return "there was no vote before";
@@ -64,7 +66,7 @@ function synced(fact) {
 }
 
 const members = (fact) =>
-  `version ${fact.version}: ${peersText(fact.voters)} vote${fact.observers.length ? `, ${peersText(fact.observers)} observe` : ""}`;
+  `version ${fact.version}: ${peersText(fact.voters)} vote, ${peersText(fact.observers)} observe`;
 
 const SENTENCES = {
   // Elections
@@ -144,9 +146,22 @@ function fieldText(name, value) {
 }
 
 const WARNINGS = new Set([
-  "link_refused", "frame_dropped", "port_blocked", "membership_kept", "data_untrusted", "torn_tail_cut",
-  "snapshot_skipped", "log_truncated", "slow_flush", "digest_mismatch", "log_unusable", "quota_exceeded",
-  "client_frame_refused", "certificates_kept", "page_lost", "struck",
+  "link_refused",
+  "frame_dropped",
+  "port_blocked",
+  "membership_kept",
+  "data_untrusted",
+  "torn_tail_cut",
+  "snapshot_skipped",
+  "log_truncated",
+  "slow_flush",
+  "digest_mismatch",
+  "log_unusable",
+  "quota_exceeded",
+  "client_frame_refused",
+  "certificates_kept",
+  "page_lost",
+  "struck",
 ]);
 
 /** Whether an event of this kind is one that an operator should look at. */
@@ -154,15 +169,58 @@ export const isWarning = (kind) => WARNINGS.has(kind);
 
 /** Groups of kinds, by which a log is filtered; a kind that is in none is of the last. */
 export const GROUPS = [
-  ["elections", new Set(["peer_started", "peer_stopped", "state_changed", "phase_changed", "round_started", "vote_changed",
-    "elected", "established", "read_only_began", "data_untrusted", "page_lost", "page_paused", "page_partition", "struck",
-    "membership_proposed", "membership_changed", "membership_kept"])],
+  [
+    "elections",
+    new Set([
+      "peer_started",
+      "peer_stopped",
+      "state_changed",
+      "phase_changed",
+      "round_started",
+      "vote_changed",
+      "elected",
+      "established",
+      "read_only_began",
+      "data_untrusted",
+      "page_lost",
+      "page_paused",
+      "page_partition",
+      "struck",
+      "membership_proposed",
+      "membership_changed",
+      "membership_kept",
+    ]),
+  ],
   ["votes heard", new Set(["vote_heard"])],
-  ["links and learners", new Set(["link_up", "link_down", "link_refused", "frame_dropped", "port_blocked",
-    "learner_syncing", "learner_synced", "learner_left", "learners_listening", "sync_received"])],
+  [
+    "links and learners",
+    new Set([
+      "link_up",
+      "link_down",
+      "link_refused",
+      "frame_dropped",
+      "port_blocked",
+      "learner_syncing",
+      "learner_synced",
+      "learner_left",
+      "learners_listening",
+      "sync_received",
+    ]),
+  ],
   ["transactions", new Set(["proposed", "committed"])],
-  ["clients", new Set(["session_created", "session_expired", "session_closed", "local_session_changed", "client_refused",
-    "client_frame_refused", "clients_listening", "quota_exceeded"])],
+  [
+    "clients",
+    new Set([
+      "session_created",
+      "session_expired",
+      "session_closed",
+      "local_session_changed",
+      "client_refused",
+      "client_frame_refused",
+      "clients_listening",
+      "quota_exceeded",
+    ]),
+  ],
   ["data and the rest", null],
 ];
 

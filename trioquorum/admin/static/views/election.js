@@ -16,7 +16,10 @@ const SHARE = 20; // looking for elections takes at most so small a part of the 
 export function mount(root, { model }) {
   styled("/views/election.css");
   const explained = new Explained(root, model);
-  return whileShown(model, paced(() => explained.render()));
+  return whileShown(
+    model,
+    paced(() => explained.render()),
+  );
 }
 
 class Explained {
@@ -26,7 +29,9 @@ class Explained {
   #said = el("p", { class: "election-summary", "aria-live": "polite" });
   #facts = el("ul", { class: "facts" });
   #drawing = el("div", {
-    class: "sequence", tabindex: 0, role: "listbox",
+    class: "sequence",
+    tabindex: 0,
+    role: "listbox",
     "aria-label": "Sequence of the election; arrow keys step through it, Enter shows that moment in the picture",
   });
   #picked = el("p", { class: "picked" });
@@ -47,16 +52,27 @@ class Explained {
     root.classList.add("explained");
     root.append(
       el("div", { class: "row" }, older, this.#which, newer, el("label", {}, this.#every, " links and syncing too")),
-      this.#said, this.#facts, this.#drawing, el("div", { class: "row" }, this.#moment, this.#picked), this.#rounds);
+      this.#said,
+      this.#facts,
+      this.#drawing,
+      el("div", { class: "row" }, this.#moment, this.#picked),
+      this.#rounds,
+    );
     this.#which.addEventListener("change", () => this.#choose(Number(this.#which.value)));
     this.#every.addEventListener("change", () => this.render());
     for (const place of [this.#drawing, this.#rounds]) {
       place.addEventListener("click", ({ target }) => this.#picks(target.closest("[data-step]")?.dataset.step ?? null));
     }
     this.#drawing.addEventListener("keydown", (event) => this.#pressed(event));
-    model.addEventListener("loaded", () => { this.#due_ms = 0; });
-    model.addEventListener("event", ({ detail }) => { if (isTold(detail)) this.#due_ms = 0; });
-    new ResizeObserver(() => { if (this.#drawing.clientWidth) this.render(); }).observe(this.#drawing);
+    model.addEventListener("loaded", () => {
+      this.#due_ms = 0;
+    });
+    model.addEventListener("event", ({ detail }) => {
+      if (isTold(detail)) this.#due_ms = 0;
+    });
+    new ResizeObserver(() => {
+      if (this.#drawing.clientWidth) this.render();
+    }).observe(this.#drawing);
   }
 
   /** Draw what the model knows now; nothing when that is on the screen already. */
@@ -65,8 +81,15 @@ class Explained {
     this.#find();
     const election = this.#current();
     const room = this.#drawing.clientWidth;
-    const key = [this.#elections.length, election?.began_ms, election?.frames.length, election?.over, this.#every.checked,
-      model.ids().join(), room].join();
+    const key = [
+      this.#elections.length,
+      election?.began_ms,
+      election?.frames.length,
+      election?.over,
+      this.#every.checked,
+      model.ids().join(),
+      room,
+    ].join();
     if (key !== this.#last) {
       this.#last = key;
       this.#choices(election);
@@ -97,7 +120,11 @@ class Explained {
 
   #choices(election) {
     const options = this.#elections.map((each) => {
-      return el("option", { value: each.began_ms, selected: each === election }, `${clock(each.began_ms)} — ${endOf(each)}`);
+      return el(
+        "option",
+        { value: each.began_ms, selected: each === election },
+        `${clock(each.began_ms)} — ${endOf(each)}`,
+      );
     });
     this.#which.replaceChildren(...options.reverse());
   }
@@ -134,7 +161,8 @@ class Explained {
     const until_ms = this.#model.live ? Infinity : this.#model.now_ms;
     const later = new Set(this.#steps.filter(({ frame }) => frame.wall_ms > until_ms).map(({ key }) => key));
     for (const place of [this.#drawing, this.#rounds]) {
-      for (const step of place.querySelectorAll("[data-step]")) step.classList.toggle("later", later.has(step.dataset.step));
+      for (const step of place.querySelectorAll("[data-step]"))
+        step.classList.toggle("later", later.has(step.dataset.step));
     }
   }
 
@@ -163,9 +191,16 @@ class Explained {
     else this.#drawing.removeAttribute("aria-activedescendant");
     const step = this.#steps.find((each) => each.key === key);
     this.#moment.disabled = !step;
-    this.#picked.replaceChildren(...(step
-      ? [el("span", { class: "num dim" }, `${clock(step.frame.wall_ms)} `), who(step.frame.peer), " ", ...told(step.text)]
-      : [el("span", { class: "dim" }, "Pick a step to read it here, and to see the ensemble as it was then.")]));
+    this.#picked.replaceChildren(
+      ...(step
+        ? [
+            el("span", { class: "num dim" }, `${clock(step.frame.wall_ms)} `),
+            who(step.frame.peer),
+            " ",
+            ...told(step.text),
+          ]
+        : [el("span", { class: "dim" }, "Pick a step to read it here, and to see the ensemble as it was then.")]),
+    );
   }
 
   #show() {
@@ -185,12 +220,17 @@ function facts({ leader, round, voters, elected_ms, epoch, took_ms, frames }, me
   const needed = quorumText(members);
   const each = [
     leader !== null && ["Elected", `peer ${leader}, round ${round}`],
-    ["Quorum", [needed && `needs ${needed}`, voters.length && peersText(voters)].filter(Boolean).join("; ") || "not known"],
+    [
+      "Quorum",
+      [needed && `needs ${needed}`, voters.length && peersText(voters)].filter(Boolean).join("; ") || "not known",
+    ],
     elected_ms !== null && ["Agreed after", `${elected_ms} ms`],
     took_ms !== null && ["Served after", `${took_ms} ms, epoch ${epoch}`],
     ["Votes heard", `${heard.length}, ${ignored.length} ignored`],
   ];
-  return each.filter(Boolean).map(([name, value]) => el("li", {}, el("span", { class: "dim" }, name), el("b", { class: "num" }, value)));
+  return each
+    .filter(Boolean)
+    .map(([name, value]) => el("li", {}, el("span", { class: "dim" }, name), el("b", { class: "num" }, value)));
 }
 
 const isAtEnd = (place) => place.scrollTop + place.clientHeight >= place.scrollHeight - NEAR_PX;

@@ -11,17 +11,38 @@ const VOTES = new Set(["round_started", "vote_changed"]);
 export function mount(root, { model, toast }) {
   styled("/views/events.css");
   const peer = el("select", { "aria-label": "Peer" });
-  const words = el("input", { type: "search", placeholder: "words, like vote or learner", "aria-label": "Filter by words" });
+  const words = el("input", {
+    type: "search",
+    placeholder: "words, like vote or learner",
+    "aria-label": "Filter by words",
+  });
   const only = el("input", { type: "checkbox", id: "only-warnings" });
   const count = el("span", { class: "dim num", role: "status" });
   const groups = GROUPS.map(([name]) => el("input", { type: "checkbox", checked: !QUIET.has(name) }));
   const rows = el("tbody");
   root.append(
     el("div", { class: "row" }, peer, words, el("label", {}, only, " ⚠ warnings only"), count),
-    el("fieldset", { class: "groups row" }, el("legend", { class: "sr" }, "Kinds"),
-      GROUPS.map(([name], at) => el("label", {}, groups[at], ` ${name}`))),
-    el("table", { class: "log" },
-      el("thead", { class: "sr" }, el("tr", {}, ["Time", "Peer", "What"].map((name) => el("th", { scope: "col" }, name)))), rows));
+    el(
+      "fieldset",
+      { class: "groups row" },
+      el("legend", { class: "sr" }, "Kinds"),
+      GROUPS.map(([name], at) => el("label", {}, groups[at], ` ${name}`)),
+    ),
+    el(
+      "table",
+      { class: "log" },
+      el(
+        "thead",
+        { class: "sr" },
+        el(
+          "tr",
+          {},
+          ["Time", "Peer", "What"].map((name) => el("th", { scope: "col" }, name)),
+        ),
+      ),
+      rows,
+    ),
+  );
   rows.addEventListener("click", ({ target }) => {
     const at = target.closest("button")?.dataset.ms;
     if (!at) return;
@@ -37,7 +58,10 @@ export function mount(root, { model, toast }) {
     if (known !== ids.join()) {
       known = ids.join();
       const chosen = peer.value;
-      peer.replaceChildren(el("option", { value: "" }, "all peers"), ...ids.map((id) => el("option", { value: id }, `peer ${id}`)));
+      peer.replaceChildren(
+        el("option", { value: "" }, "all peers"),
+        ...ids.map((id) => el("option", { value: id }, `peer ${id}`)),
+      );
       peer.value = ids.includes(Number(chosen)) ? chosen : "";
     }
     const on = groups.map((each) => each.checked);
@@ -49,13 +73,20 @@ export function mount(root, { model, toast }) {
     last = key;
     const found = [];
     for (let at = shown.length - 1; at >= 0 && found.length < ROWS_MAX; at--) {
-      if (!wanted || `${shown[at].fact.event} ${sentence(shown[at].fact)}`.toLowerCase().includes(wanted)) found.push(shown[at]);
+      if (!wanted || `${shown[at].fact.event} ${sentence(shown[at].fact)}`.toLowerCase().includes(wanted))
+        found.push(shown[at]);
     }
-    const votes = votesBefore(framesOf(model, ({ fact }) => VOTES.has(fact.event) || fact.event === "vote_heard"), new Set(found));
-    arrange(rows, found.map((frame) => {
-      if (!made.has(frame)) made.set(frame, row(frame, votes.get(frame)));
-      return made.get(frame);
-    }));
+    const votes = votesBefore(
+      framesOf(model, ({ fact }) => VOTES.has(fact.event) || fact.event === "vote_heard"),
+      new Set(found),
+    );
+    arrange(
+      rows,
+      found.map((frame) => {
+        if (!made.has(frame)) made.set(frame, row(frame, votes.get(frame)));
+        return made.get(frame);
+      }),
+    );
     count.textContent = found.length ? `${found.length} of ${shown.length}, the newest first` : "none";
   };
   for (const each of [peer, only, ...groups]) each.addEventListener("change", draw);
@@ -75,7 +106,17 @@ function votesBefore(frames, wanted) {
 }
 
 function row({ peer, wall_ms, fact }, mine) {
-  const when = button(clock(wall_ms), () => {}, { class: "when mono num", "data-ms": wall_ms, title: "Show everything as it was then" });
+  const when = button(clock(wall_ms), () => {}, {
+    class: "when mono num",
+    "data-ms": wall_ms,
+    title: "Show everything as it was then",
+  });
   const sign = isWarning(fact.event) ? el("span", { class: "warning", title: "a warning" }, "⚠ ") : null;
-  return el("tr", { "data-event": fact.event }, el("td", {}, when), el("td", {}, who(peer)), el("td", {}, sign, told(sentence(fact, mine))));
+  return el(
+    "tr",
+    { "data-event": fact.event },
+    el("td", {}, when),
+    el("td", {}, who(peer)),
+    el("td", {}, sign, told(sentence(fact, mine))),
+  );
 }

@@ -1,4 +1,4 @@
-// One chart on a canvas: a line a peer, told apart by colour, dashes and the number at its end. What is pointed at is read out.
+// One chart on a canvas: a line a peer, told apart by colour, dashes and the number at its end.
 import { clock, dash, el } from "./dom.js";
 
 const GAP_MS = 3000; // samples farther apart than this are not joined
@@ -29,7 +29,8 @@ export class Palette {
 }
 
 /** What a chart is of: `value` of a sample, null where there is none; `upper` (optional) is drawn as a band above it.
- * @typedef {{title: string, unit: string, value: function(object): ?number, upper?: function(object): ?number, digits: number}} Measure */
+ * @typedef {{title: string, unit: string, digits: number,
+ *   value: function(object): ?number, upper?: function(object): ?number}} Measure */
 
 export class Plot {
   #measure;
@@ -46,8 +47,12 @@ export class Plot {
     this.#measure = measure;
     this.#palette = palette;
     const unit = measure.unit ? el("span", { class: "dim" }, ` ${measure.unit}`) : null;
-    this.root = el("figure", { class: "chart" },
-      el("figcaption", {}, el("b", {}, measure.title), unit, this.#readout), this.#canvas);
+    this.root = el(
+      "figure",
+      { class: "chart" },
+      el("figcaption", {}, el("b", {}, measure.title), unit, this.#readout),
+      this.#canvas,
+    );
     this.#canvas.addEventListener("pointermove", ({ offsetX }) => {
       const part = (offsetX - PAD.left) / (this.#canvas.clientWidth - PAD.left - PAD.right);
       point(part < 0 || part > 1 ? null : part);
@@ -67,18 +72,26 @@ export class Plot {
 
   /**
    * @param {[number, object[]][]} series peers and their samples in the time that is shown, ascending
-   * @param {{from_ms: number, to_ms: number, part: ?number, marks: number[]}} time `part` is pointed at; `marks`: elections
+   * @param {{from_ms: number, to_ms: number, part: ?number, marks: number[]}} time `part` of it is pointed at; `marks`
+   *   are when leaders were elected
    */
   draw(series, { from_ms, to_ms, part, marks }) {
     const { value, upper } = this.#measure;
-    const lines = series.map(([id, samples]) => [id, samples.map((sample) => ({
-      ms: sample.wall_ms, value: value(sample), upper: upper ? upper(sample) : null,
-    }))]);
+    const lines = series.map(([id, samples]) => [
+      id,
+      samples.map((sample) => ({
+        ms: sample.wall_ms,
+        value: value(sample),
+        upper: upper ? upper(sample) : null,
+      })),
+    ]);
     const most = lines.flatMap(([, points]) => points.map((each) => Math.max(each.value ?? 0, each.upper ?? 0)));
     const top = niceTop(HEADROOM * most.reduce((a, b) => Math.max(a, b), 0));
     const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
     const scale = {
-      width, height, top,
+      width,
+      height,
+      top,
       x: (ms) => PAD.left + ((ms - from_ms) / (to_ms - from_ms)) * (width - PAD.left - PAD.right),
       y: (amount) => height - PAD.bottom - (amount / top) * (height - PAD.top - PAD.bottom),
     };
@@ -117,8 +130,12 @@ export class Plot {
 
   /** The number of each peer at the end of its line; where many end together, one above the other. */
   #name(pen, lines, { x, y }) {
-    const ends = lines.map(([id, points]) => [id, points.findLast((each) => each.value !== null)]).filter(([, end]) => end);
-    const placed = ends.map(([id, end]) => ({ id, left: x(end.ms) + 4, base: y(end.value) + 4 })).sort((a, b) => b.base - a.base);
+    const ends = lines
+      .map(([id, points]) => [id, points.findLast((each) => each.value !== null)])
+      .filter(([, end]) => end);
+    const placed = ends
+      .map(([id, end]) => ({ id, left: x(end.ms) + 4, base: y(end.value) + 4 }))
+      .sort((a, b) => b.base - a.base);
     pen.setLineDash([]);
     pen.textAlign = "left";
     pen.font = `bold ${FONT}`;
@@ -134,12 +151,14 @@ export class Plot {
   /** In words: what is pointed at, or the last values. */
   #read(lines, at_ms) {
     const { title, unit, digits } = this.#measure;
-    const values = lines.map(([id, points]) => {
-      const point = at_ms === null ? points.at(-1) : points.findLast(({ ms }) => ms <= at_ms);
-      if (!point || point.value === null || (at_ms !== null && at_ms - point.ms > GAP_MS)) return null;
-      const more = point.upper === null ? "" : ` / ${point.upper.toFixed(digits)}`;
-      return `${id}: ${point.value.toFixed(digits)}${more}`;
-    }).filter(Boolean);
+    const values = lines
+      .map(([id, points]) => {
+        const point = at_ms === null ? points.at(-1) : points.findLast(({ ms }) => ms <= at_ms);
+        if (!point || point.value === null || (at_ms !== null && at_ms - point.ms > GAP_MS)) return null;
+        const more = point.upper === null ? "" : ` / ${point.upper.toFixed(digits)}`;
+        return `${id}: ${point.value.toFixed(digits)}${more}`;
+      })
+      .filter(Boolean);
     const when = at_ms === null ? "" : `${clock(at_ms)}  `;
     this.#readout.textContent = `${when}${values.join("  ") || (when && "no samples")}`;
     const said = values.length ? `peer ${values.join(", peer ")}` : "no samples";
@@ -150,7 +169,8 @@ export class Plot {
   #pen(width, height) {
     const ratio = devicePixelRatio || 1;
     const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.#canvas.width !== wide || this.#canvas.height !== high) Object.assign(this.#canvas, { width: wide, height: high });
+    if (this.#canvas.width !== wide || this.#canvas.height !== high)
+      Object.assign(this.#canvas, { width: wide, height: high });
     const pen = this.#canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);

@@ -1,4 +1,4 @@
-// An election round by round: who voted for whom and why that changed, which quorum was reached, and each step in words.
+// An election round by round: who voted for whom and why that changed, which quorum was reached, each step in words.
 import { colour, el } from "./dom.js";
 import { told, who } from "./told.js";
 import { quorumText, roundsOf } from "../model/elections.js";
@@ -17,7 +17,11 @@ const since = (ms) => (ms < 0 ? `−${-ms}` : `+${ms}`);
  */
 export function rounds(election, all, steps, members) {
   const { began_ms } = election;
-  const of = (section) => list(steps.filter((step) => step.section === section), began_ms);
+  const of = (section) =>
+    list(
+      steps.filter((step) => step.section === section),
+      began_ms,
+    );
   const voted = roundsOf(all);
   return [
     section("Before the first round", [], of("before")),
@@ -28,13 +32,26 @@ export function rounds(election, all, steps, members) {
 
 function section(title, lead, steps) {
   if (!lead.length && !steps) return null;
-  return el("section", { class: "round" }, el("h3", {}, title), lead,
-    steps && el("details", { open: true }, el("summary", {}, "Step by step"), steps));
+  return el(
+    "section",
+    { class: "round" },
+    el("h3", {}, title),
+    lead,
+    steps && el("details", { open: true }, el("summary", {}, "Step by step"), steps),
+  );
 }
 
 function votes({ votes: cast, quorums, ignored }, began_ms, members) {
-  const paths = [...cast].sort(([a], [b]) => a - b).map(([peer, changes]) =>
-    el("li", {}, who(peer), changes.flatMap((vote, at) => change(vote, changes[at - 1], began_ms))));
+  const paths = [...cast]
+    .sort(([a], [b]) => a - b)
+    .map(([peer, changes]) =>
+      el(
+        "li",
+        {},
+        who(peer),
+        changes.flatMap((vote, at) => change(vote, changes[at - 1], began_ms)),
+      ),
+    );
   const parts = [el("ul", { class: "votes" }, paths)];
   if (cast.size) parts.push(el("p", { class: "tally" }, tally(cast)));
   if (quorums.length) parts.push(quorum(quorums, began_ms, members));
@@ -66,15 +83,24 @@ function tally(cast) {
     const { leader } = changes.at(-1);
     ends.set(leader, [...(ends.get(leader) ?? []), peer]);
   }
-  const parts = [...ends].sort(([, a], [, b]) => b.length - a.length).map(([leader, peers]) =>
-    `${peersText(peers.sort((a, b) => a - b))} for ${leader < 0 ? "nobody" : `peer ${leader}`}`);
+  const parts = [...ends]
+    .sort(([, a], [, b]) => b.length - a.length)
+    .map(
+      ([leader, peers]) => `${peersText(peers.sort((a, b) => a - b))} for ${leader < 0 ? "nobody" : `peer ${leader}`}`,
+    );
   return `In the end: ${parts.join("; ")}.`;
 }
 
 function quorum(quorums, began_ms, members) {
   const needed = quorumText(members);
   const seen = quorums.map(({ peer, leader, voters, wall_ms }) =>
-    el("li", {}, who(peer), ` after ${wall_ms - began_ms} ms: ${peersText(voters)} ${voters.length === 1 ? "is" : "are"} for peer ${leader}`));
+    el(
+      "li",
+      {},
+      who(peer),
+      ` after ${wall_ms - began_ms} ms: ${peersText(voters)} ${voters.length === 1 ? "is" : "are"} for peer ${leader}`,
+    ),
+  );
   const lead = needed ? ` (${needed}), as it was seen by` : " as it was seen by";
   return el("div", { class: "quorum" }, el("p", {}, el("b", {}, "★ Quorum"), lead), el("ul", {}, seen));
 }
@@ -82,10 +108,22 @@ function quorum(quorums, began_ms, members) {
 function list(steps, began_ms) {
   if (!steps.length) return null;
   const left_out = steps.length - LINES_MAX;
-  return el("ol", { class: "steps" },
+  return el(
+    "ol",
+    { class: "steps" },
     left_out > 0 ? el("li", { class: "dim" }, `${left_out} earlier steps are left out here`) : null,
-    steps.slice(-LINES_MAX).map(({ frame: { peer, fact, wall_ms }, text, times, key }) =>
-      el("li", { class: `step step-${fact.event}`, "data-event": fact.event, "data-step": key },
-        el("span", { class: "num dim at" }, `${since(wall_ms - began_ms)} ms`), who(peer), " ", told(text),
-        times > 1 ? el("span", { class: "dim" }, ` (${times} times)`) : null)));
+    steps
+      .slice(-LINES_MAX)
+      .map(({ frame: { peer, fact, wall_ms }, text, times, key }) =>
+        el(
+          "li",
+          { class: `step step-${fact.event}`, "data-event": fact.event, "data-step": key },
+          el("span", { class: "num dim at" }, `${since(wall_ms - began_ms)} ms`),
+          who(peer),
+          " ",
+          told(text),
+          times > 1 ? el("span", { class: "dim" }, ` (${times} times)`) : null,
+        ),
+      ),
+  );
 }

@@ -30,7 +30,8 @@ const MARKS = {
 const ACROSS = new Set(["struck", "page_partition"]);
 
 /** Steps that a diagram has something to draw for. */
-export const drawable = ({ frame: { fact } }) => fact.event === "vote_heard" || fact.event in MARKS || ACROSS.has(fact.event);
+export const drawable = ({ frame: { fact } }) =>
+  fact.event === "vote_heard" || fact.event in MARKS || ACROSS.has(fact.event);
 
 /** How wide a column is when there is so much room. */
 export const columnFor = (room, peers) =>
@@ -42,13 +43,20 @@ export const columnFor = (room, peers) =>
  */
 export function heads(ids, column) {
   const width = LEFT + column * ids.length;
-  return svg("svg", { width, height: 28, viewBox: `0 0 ${width} 28`, class: "heads", "aria-hidden": "true" },
+  return svg(
+    "svg",
+    { width, height: 28, viewBox: `0 0 ${width} 28`, class: "heads", "aria-hidden": "true" },
     svg("text", { x: LEFT - 8, y: 18, "text-anchor": "end", class: "at" }, "ms"),
     ids.map((id, at) => {
-      const name = svg("text", { x: LEFT + column * (at + 0.5), y: 18, "text-anchor": "middle", class: "head" }, `peer ${id}`);
+      const name = svg(
+        "text",
+        { x: LEFT + column * (at + 0.5), y: 18, "text-anchor": "middle", class: "head" },
+        `peer ${id}`,
+      );
       name.style.fill = colour(id);
       return name;
-    }));
+    }),
+  );
 }
 
 /**
@@ -62,15 +70,22 @@ export function heads(ids, column) {
 export function diagram(steps, ids, { began_ms, column, life }) {
   const drawn = steps.slice(-STEPS_MAX);
   const place = {
-    ids, column, began_ms, life,
+    ids,
+    column,
+    began_ms,
+    life,
     height: TOP + ROW * (drawn.length + 0.5),
     width: LEFT + column * ids.length,
     x: (id) => LEFT + column * (ids.indexOf(id) + 0.5),
     y: (at) => TOP + ROW * (at + 0.5),
   };
   const { width, height } = place;
-  return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "diagram", role: "presentation" },
-    lives(drawn, place), drawn.map((step, at) => shape(step, drawn[at - 1], place, place.y(at))));
+  return svg(
+    "svg",
+    { width, height, viewBox: `0 0 ${width} ${height}`, class: "diagram", role: "presentation" },
+    lives(drawn, place),
+    drawn.map((step, at) => shape(step, drawn[at - 1], place, place.y(at))),
+  );
 }
 
 /** Lifelines: dashed while a peer looks, solid while it has a role, thick while it serves, none while it is gone. */
@@ -95,16 +110,24 @@ function lives(steps, { ids, x, y, height, life }) {
 }
 
 function shape(step, before, place, y) {
-  const { frame: { peer, fact, wall_ms }, text, times, key } = step;
+  const {
+    frame: { peer, fact, wall_ms },
+    text,
+    times,
+    key,
+  } = step;
   const name = peer ? `peer ${peer} ` : "";
   const said = `${wall_ms - place.began_ms} ms, ${name}${text}${times > 1 ? `, ${times} times` : ""}`;
   const when = before?.frame.wall_ms === wall_ms ? "" : since(wall_ms - place.began_ms);
   const draw = fact.event === "vote_heard" ? arrow : ACROSS.has(fact.event) ? across : mark;
-  return svg("g", { class: `seq seq-${fact.event}`, "data-step": key, role: "option", id: `step-${key}`, "aria-label": said },
+  return svg(
+    "g",
+    { class: `seq seq-${fact.event}`, "data-step": key, role: "option", id: `step-${key}`, "aria-label": said },
     svg("title", {}, said),
     svg("rect", { x: 0, y: y - ROW / 2, width: place.width, height: ROW, class: "band" }),
     svg("text", { x: LEFT - 8, y: y + 4, "text-anchor": "end", class: "at" }, when),
-    draw(step, place, y));
+    draw(step, place, y),
+  );
 }
 
 const since = (ms) => (ms < 0 ? `−${-ms}` : `+${ms}`);
@@ -131,9 +154,17 @@ function arrow({ frame: { peer, fact }, mine, times }, { ids, x, column }, y) {
   const tip = svg("path", { d: `M${end} ${y}l${-8 * way} -4.5v9z`, class: `tip ${look}` });
   const ball = svg("circle", { cx: from + 16 * way, cy: y, r: 8, class: "ball" });
   ball.style.fill = colour(fact.leader);
-  const number = svg("text", { x: from + 16 * way, y: y + 4, "text-anchor": "middle", class: "ball-text" }, fact.leader < 0 ? "–" : fact.leader);
+  const number = svg(
+    "text",
+    { x: from + 16 * way, y: y + 4, "text-anchor": "middle", class: "ball-text" },
+    fact.leader < 0 ? "–" : fact.leader,
+  );
   const note = `${word}${times > 1 ? ` ×${times}` : ""}`;
-  const beside = svg("text", { x: from + 30 * way, y: y - 3, "text-anchor": way > 0 ? "start" : "end", class: `fate ${look}` }, clipped(note, column));
+  const beside = svg(
+    "text",
+    { x: from + 30 * way, y: y - 3, "text-anchor": way > 0 ? "start" : "end", class: `fate ${look}` },
+    clipped(note, column),
+  );
   return [line, tip, ball, number, beside];
 }
 
@@ -143,11 +174,10 @@ function clipped(text, column) {
 }
 
 function across({ text }, { width, ids, column }, y) {
-  const middle = (LEFT + width) / 2;
   const shown = clipped(text, column * ids.length);
   return [
     svg("line", { x1: LEFT, x2: width, y1: y, y2: y, class: "strike" }),
-    svg("text", { x: middle, y: y + 4, "text-anchor": "middle", class: "strike-text" }, `⚡ ${shown}`),
+    svg("text", { x: LEFT + 12, y: y + 4, class: "strike-text" }, `⚡ ${shown}`),
   ];
 }
 
@@ -159,4 +189,3 @@ function mark({ frame: { peer, fact } }, { ids, x, column }, y) {
   box.style.stroke = colour(peer);
   return [box, svg("text", { x: x(peer), y: y + 4, "text-anchor": "middle", class: "mark-text" }, text)];
 }
-

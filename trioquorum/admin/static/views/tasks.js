@@ -3,7 +3,8 @@ import { el, whileShown } from "./dom.js";
 import { paced, styled, who } from "./told.js";
 
 const ASK_MS = 2000;
-const LEAD = "Every peer is a tree of tasks. A task that has nurseries waits for all that is in them; when a role ends, its whole " +
+const LEAD =
+  "Every peer is a tree of tasks. A task waits for all that is in its nurseries; when a role ends, its whole " +
   "subtree is cancelled. This is how it is now, asked every two seconds, whatever time is looked at.";
 
 /** The view. */
@@ -49,10 +50,14 @@ class Tree {
   constructor(id, parent) {
     this.#place = el("div", { class: "task-tree", "data-peer": id });
     parent.append(el("section", {}, el("h3", {}, who(id), " ", this.#count), this.#place));
-    this.#place.addEventListener("toggle", ({ target }) => {
-      if (target.open) this.#folded.delete(target.dataset.path);
-      else this.#folded.add(target.dataset.path);
-    }, true);
+    this.#place.addEventListener(
+      "toggle",
+      ({ target }) => {
+        if (target.open) this.#folded.delete(target.dataset.path);
+        else this.#folded.add(target.dataset.path);
+      },
+      true,
+    );
   }
 
   show(tree, wanted) {
@@ -75,11 +80,20 @@ class Tree {
     const path = unique(`${above}/${name}`, paths);
     const fresh = this.#before !== null && !this.#before.has(path);
     const found = wanted && name.toLowerCase().includes(wanted);
-    const label = el("code", { title: name, class: [fresh && "fresh", found && "found"].filter(Boolean).join(" ") || null }, short(name));
+    const label = el(
+      "code",
+      { title: name, class: [fresh && "fresh", found && "found"].filter(Boolean).join(" ") || null },
+      short(name),
+    );
     const more = left_out ? el("span", { class: "dim" }, ` and ${left_out} more`) : null;
     if (!nurseries.some((children) => children.length)) return el("li", {}, label, more);
     const inside = nurseries.map((children) =>
-      el("ul", { class: "nursery" }, children.map((child) => this.#item(child, path, wanted, paths))));
+      el(
+        "ul",
+        { class: "nursery" },
+        children.map((child) => this.#item(child, path, wanted, paths)),
+      ),
+    );
     const open = !this.#folded.has(path);
     return el("li", {}, el("details", { open, "data-path": path }, el("summary", {}, label, more), inside));
   }

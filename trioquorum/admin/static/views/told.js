@@ -19,7 +19,7 @@ export function who(id) {
 /** Words as nodes: every `epoch:counter` says in its title how ZooKeeper's tools write it. */
 export function told(text) {
   const nodes = [];
-  for (let rest = text; rest; ) {
+  for (let rest = text; rest;) {
     const found = ZXID.exec(rest);
     if (!found) return [...nodes, rest];
     const hex = ((BigInt(found[1]) << 32n) | BigInt(found[2])).toString(16);
@@ -30,8 +30,12 @@ export function told(text) {
 }
 
 /** Event frames of all peers that `wanted` says yes to, by time; cheap even where most are batches of transactions. */
-export function framesOf(model, wanted, { peers = [0, ...model.ids()], to_ms = model.now_ms } = {}) {
-  const found = peers.flatMap((id) => model.events(id, -Infinity, to_ms).filter(wanted));
+export function framesOf(
+  model,
+  wanted,
+  { peers = [0, ...model.ids()], from_ms = -Infinity, to_ms = model.now_ms } = {},
+) {
+  const found = peers.flatMap((id) => model.events(id, from_ms, to_ms).filter(wanted));
   return found.sort((a, b) => a.wall_ms - b.wall_ms);
 }
 
