@@ -1,6 +1,7 @@
 // Puts the page together: feeds into the model, the model into views.
 import { Feeds } from "./net/feed.js";
 import { Model } from "./model/model.js";
+import { tokenFor } from "./net/token.js";
 import { el } from "./views/dom.js";
 import { mount as picture } from "./views/picture.js";
 import { mount as history } from "./views/history.js";
@@ -19,6 +20,7 @@ const TABS = [
   ["events", "Events", events],
 ];
 const TOAST_MS = 6000;
+const TICK_MS = 1000;
 
 function themed() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -97,23 +99,22 @@ function summary(model) {
   if (leader) return `${when}peer ${leader.id} leads epoch ${leader.epoch}; ${serving} of ${ids.length} peers serve`;
   const alone = states.find((state) => state.role === "standalone");
   if (alone) return `${when}one standalone server`;
+  if (states.every((state) => !state.alive)) return `${when}no peer is heard`;
   const looking = states.filter((state) => state.alive && state.role === "looking").length;
   return `${when}no leader; ${looking} of ${ids.length} peers look for one`;
 }
 
 async function begin() {
   themed();
-  const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
-  if (token) hideToken();
   const model = new Model();
-  const feeds = new Feeds(model, token);
   let peersInfo = { self: null, controls: false, token: false, peers: [] };
   try {
     peersInfo = await (await fetch("/peers.json")).json();
   } catch {
     toast("This admin port does not answer; recordings can be opened all the same.");
   }
-  if (peersInfo.token && !token) toast("These peers want a token: open the page with #token=… in its address.");
+  const token = peersInfo.token ? await tokenFor() : "";
+  const feeds = new Feeds(model, token);
   const context = { model, feeds, peersInfo, token, toast };
   picture(document.getElementById("picture"), context);
   history(document.getElementById("history"), context);
@@ -121,11 +122,7 @@ async function begin() {
   tabbed(context);
   summarized(model);
   feeds.follow(peersInfo.peers);
-}
-
-/** Nobody who looks over a shoulder, or at a screenshot, shall read the secret. */
-function hideToken() {
-  window.history.replaceState(null, "", location.pathname);
+  setInterval(() => model.tick(), TICK_MS);
 }
 
 begin();

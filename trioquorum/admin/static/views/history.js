@@ -1,121 +1,130 @@
-// The bar below: looking back over the last minutes, saving and opening recordings.
-import { decodeMulti, encode } from "../lib/msgpack/index.mjs";
-import { plain } from "../net/feed.js";
+// The bar below: looking back over the last minutes, seeing an election again, saving and opening recordings.
 import { button, clock, el } from "./dom.js";
+import { Player, SPEEDS } from "./player.js";
+import { Timeline } from "./timeline.js";
+import { framesOf } from "./told.js";
+import { electionsOf, isTold } from "../model/elections.js";
+import { read, written } from "../model/recording.js";
 
-const TICK_MS = 40;
-const RECORDING = 1;
+const RENDER_MS = 100;
+const AGAIN_MS = 2000;
+const KEYS_MS = { ArrowLeft: -1000, ArrowRight: 1000, PageUp: 10000, PageDown: -10000 };
+const FINE_MS = 10; // a step with Shift
+const REPLAY_MS = 8000; // an election seen again takes about so long
+const LEAD_MS = 30; // of the time before it
+const REVOKE_MS = 1000;
 
+/** The bar; it drives the shown time of the model. */
 export function mount(root, { model, feeds, toast }) {
-  const slider = el("input", { type: "range", id: "scrub", min: 0, max: 0, value: 0, step: 1, class: "grow", "aria-label": "Time shown" });
+  const slider = el("input", { type: "range", id: "scrub", min: 0, max: 0, value: 0, step: 1, "aria-label": "Time shown" });
   const shown = el("output", { class: "mono num", for: "scrub" });
-  const speed = el("select", { "aria-label": "Speed of playing" }, [0.1, 0.25, 1, 4, 16].map((times) => el("option", { value: times, selected: times === 1 }, `${times}×`)));
-  const file = el("input", { type: "file", hidden: true, id: "recording" });
+  const speed = el("select", { id: "speed", "aria-label": "Speed of playing" },
+    SPEEDS.map((times) => el("option", { value: times, selected: times === 1 }, `${times}×`)));
+  const file = el("input", { type: "file", hidden: true, id: "recording", accept: ".rec", "aria-label": "Recording" });
   const player = new Player(model, () => Number(speed.value));
-  const play = button("▶ Play", () => player.toggle(), { id: "play" });
+  const timeline = new Timeline(model);
+  const play = button("▶ Play", () => player.toggle(), { id: "play", title: "Play from the shown time on" });
   const live = button("● Live", () => {
+    speed.value = 1;
     if (model.recording) location.reload();
     else model.scrub(null);
   }, { id: "live" });
-  const save = button("Save recording", () => saved(model), { id: "save" });
-  const open = button("Open recording…", () => file.click());
-  root.append(el("div", { class: "row" }, live, play, speed, slider, shown, save, open, file));
+  const replay = button("↺ ", () => again(model, player, speed, toast), {
+    id: "replay", title: "See the last election again, slowly", "aria-label": "See the last election again, slowly",
+  });
+  replay.append(el("span", { class: "wide" }, "Election"));
+  const save = button("Save", () => saved(model), { id: "save", title: "Save what is known as a recording" });
+  const open = button("Open…", () => file.click(), { id: "open", title: "Open a recording, of a page or of `trioquorum simulate --record`" });
+  root.append(
+    el("div", { class: "row playing" }, live, play, replay, speed),
+    el("div", { class: "track grow" }, timeline.root, slider),
+    el("div", { class: "row keeping" }, shown, save, open, file));
 
   slider.addEventListener("input", () => {
     const wanted_ms = Number(slider.value); // before anything renders the bar anew
     player.stop();
     model.scrub(wanted_ms);
   });
-  file.addEventListener("change", async () => {
-    if (!file.files.length) return;
-    try {
-      const { head, frames } = opened(new Uint8Array(await file.files[0].arrayBuffer()));
-      feeds.stop();
-      model.load(head, frames);
-    } catch (error) {
-      toast(`That file cannot be opened: ${error.message}`);
-    }
+  slider.addEventListener("keydown", (event) => {
+    const step_ms = KEYS_MS[event.key];
+    if (!step_ms) return;
+    event.preventDefault();
+    player.stop();
+    const [oldest, newest] = model.range();
+    const to_ms = model.now_ms + (event.shiftKey ? Math.sign(step_ms) * FINE_MS : step_ms);
+    model.scrub(to_ms >= newest ? null : Math.max(oldest, to_ms));
+  });
+  file.addEventListener("change", () => {
+    if (file.files.length) opened(file.files[0], { model, feeds, toast });
     file.value = "";
   });
 
   const render = () => {
     const [oldest, newest] = model.range();
     if (Number.isFinite(oldest)) {
-      slider.min = oldest;
+      slider.min = Math.floor(oldest);
       slider.max = newest;
       slider.value = model.live ? newest : model.now_ms;
     }
-    shown.textContent = model.live ? "now" : clock(model.now_ms);
+    shown.textContent = model.live ? "now" : clock(Math.round(model.now_ms));
     slider.setAttribute("aria-valuetext", shown.textContent);
     play.textContent = player.playing ? "❚❚ Stop" : "▶ Play";
     play.disabled = model.live;
     live.classList.toggle("main", !model.live);
     live.textContent = model.recording ? "Back to live" : "● Live";
     save.disabled = model.recording !== null;
+    timeline.draw();
   };
-  for (const kind of ["change", "time", "loaded"]) model.addEventListener(kind, render);
+  const soon = sparing(render);
+  model.addEventListener("change", soon);
+  for (const kind of ["time", "loaded"]) model.addEventListener(kind, render);
   player.addEventListener("change", render);
+  setInterval(() => timeline.again(), AGAIN_MS);
   render();
 }
 
-class Player extends EventTarget {
-  #model;
-  #speed;
-  #timer = null;
+/** `draw`, at most every `RENDER_MS`; never lost. */
+function sparing(draw) {
+  let waits = false;
+  return () => {
+    if (waits) return;
+    waits = true;
+    setTimeout(() => {
+      waits = false;
+      draw();
+    }, RENDER_MS);
+  };
+}
 
-  constructor(model, speed) {
-    super();
-    this.#model = model;
-    this.#speed = speed;
-  }
-
-  get playing() {
-    return this.#timer !== null;
-  }
-
-  toggle() {
-    if (this.playing) return this.stop();
-    const [oldest, newest] = this.#model.range();
-    if (this.#model.now_ms >= newest) this.#model.scrub(oldest);
-    let last = performance.now();
-    this.#timer = setInterval(() => {
-      const now = performance.now();
-      this.#step((now - last) * this.#speed());
-      last = now;
-    }, TICK_MS);
-    this.dispatchEvent(new Event("change"));
-  }
-
-  #step(ms) {
-    const newest = this.#model.range()[1];
-    if (this.#model.live || this.#model.now_ms + ms >= newest) {
-      if (!this.#model.live) this.#model.scrub(this.#model.recording ? newest : null);
-      this.stop();
-      return;
-    }
-    this.#model.scrub(this.#model.now_ms + ms);
-  }
-
-  stop() {
-    clearInterval(this.#timer);
-    this.#timer = null;
-    this.dispatchEvent(new Event("change"));
-  }
+/** Play the last election up to the shown time, as slowly as one can follow, and stop behind it. */
+function again(model, player, speed, toast) {
+  const until_ms = model.live ? Infinity : model.now_ms;
+  const known = electionsOf(framesOf(model, isTold, { to_ms: Infinity })).filter(({ began_ms }) => began_ms <= until_ms);
+  const election = known.findLast(({ joined }) => !joined) ?? known.at(-1);
+  if (!election) return toast("No election is known of in the time that can be looked at.");
+  const from_ms = election.began_ms - LEAD_MS;
+  const to_ms = election.frames.at(-1).wall_ms + LEAD_MS;
+  speed.value = SPEEDS.findLast((times) => times <= (to_ms - from_ms) / REPLAY_MS) ?? SPEEDS[0];
+  player.stop();
+  model.scrub(from_ms);
+  player.play(to_ms);
 }
 
 function saved(model) {
   const at = new Date().toISOString();
-  const head = { recording: RECORDING, kind: "live", title: `live, ${at}`, members: model.members };
-  const parts = [encode(head), ...model.dump().map((each) => encode(each, { useBigInt64: true }))];
-  const address = URL.createObjectURL(new Blob(parts, { type: "application/octet-stream" }));
+  const address = URL.createObjectURL(new Blob(written(model, `live, ${at}`), { type: "application/octet-stream" }));
   const link = el("a", { href: address, download: `trioquorum-${at.replaceAll(":", "")}.rec` });
   link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
+  setTimeout(() => URL.revokeObjectURL(address), REVOKE_MS);
 }
 
-/** The head and the frames of a recording; raises what is wrong with it. */
-function opened(bytes) {
-  const [head, ...frames] = [...decodeMulti(bytes, { useBigInt64: true })].map(plain);
-  if (head?.recording !== RECORDING || !Array.isArray(head.members)) throw new Error("it is no recording of this version");
-  return { head, frames };
+/** Show a recording instead of the live ensemble; nothing changes when it is none. */
+async function opened(file, { model, feeds, toast }) {
+  try {
+    const { head, frames } = read(new Uint8Array(await file.arrayBuffer()));
+    feeds.stop();
+    model.load(head, frames);
+  } catch (error) {
+    toast(`That file cannot be opened: ${error.message}`);
+  }
 }

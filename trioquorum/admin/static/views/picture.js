@@ -1,153 +1,157 @@
-// The ensemble as a picture: peers on a circle, their links, and what flies along them.
+// The ensemble as a picture: peers on an ellipse, their links, and what flies along them.
 import { Flights } from "./flights.js";
-import { colour, el, svg } from "./dom.js";
-import { zxidHex, zxidText } from "../model/state.js";
+import { colour, dash, el, svg } from "./dom.js";
+import { PeerShape } from "./peer.js";
+import { placed } from "./places.js";
 
-const WIDTH = 640;
-const HEIGHT = 450;
-const RADIUS = 50;
 const JUMP_MS = 1500; // a longer step of the shown time is a jump: nothing flies then
+const STRUCK_MS = 4000; // a fault of a simulation is named for so long
+const STRIKER = 0;
+const LEARNERS = new Set(["following", "observing"]);
 
-const LOOKS = {
-  leading: ["★", "leads"],
-  following: ["●", "follows"],
-  observing: ["◇", "observes"],
-  looking: ["?", "looks for a leader"],
-  standalone: ["■", "alone"],
-  starting: ["…", "starts"],
-  stopped: ["✕", "stopped"],
-  unreachable: ["✕", "unreachable"],
-  unknown: ["…", "not heard"],
-};
-
+/** The picture; it follows the shown time, and is always on the screen. */
 export function mount(root, { model, feeds }) {
-  const canvas = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "ensemble", role: "img" });
-  const title = svg("title");
-  const layers = Object.fromEntries(["links", "flights", "peers"].map((name) => [name, svg("g", { class: name })]));
-  canvas.append(title, layers.links, layers.flights, layers.peers);
-  const slow = el("input", { type: "checkbox", id: "slow" });
-  const traced = el("input", { type: "checkbox", id: "traced", checked: true });
-  const bar = el("div", { class: "picture-bar row" },
-    el("label", {}, slow, " slow motion"),
-    el("label", {}, traced, " show transactions"),
-    el("span", { class: "dim legend" }, "● vote, named after its candidate  ■ transaction  ┄ election link  ━ learner link  ✕ cut"));
-  root.append(canvas, bar);
-  const flights = new Flights(layers.flights, () => slow.checked);
-  feeds.trace(true);
-  traced.addEventListener("change", () => feeds.trace(traced.checked));
-
-  let places = new Map();
-  let drawn = "";
-  const render = () => {
-    const ids = model.ids();
-    if (drawn !== ids.join()) {
-      drawn = ids.join();
-      places = placed(ids);
-      layers.peers.replaceChildren(...ids.map((id) => peerShape(id, places.get(id))));
-    }
-    const states = new Map(ids.map((id) => [id, model.state(id)]));
-    const ahead = [...states.values()].reduce((most, state) => (state.zxid > most ? state.zxid : most), -1n);
-    ids.forEach((id, at) => update(layers.peers.children[at], states.get(id), ahead, side(model.groups(), id)));
-    layers.links.replaceChildren(...links(ids, states, places, model.groups()));
-    title.textContent = ids.map((id) => describe(states.get(id))).join("; ");
-  };
-  const fly = (frame) => flights.of(frame, places, traced.checked, [...model.state(frame.peer).learners.keys()]);
-  let last_ms = model.now_ms;
+  const picture = new Picture(root, model, feeds);
+  const render = () => picture.render();
   model.addEventListener("change", render);
   model.addEventListener("loaded", render);
-  model.addEventListener("event", ({ detail }) => { if (model.live) fly(detail); });
-  model.addEventListener("time", () => {
-    const step_ms = model.now_ms - last_ms;
-    if (!model.live && step_ms > 0 && step_ms < JUMP_MS) model.events(null, last_ms + 1).forEach(fly);
-    last_ms = model.now_ms;
-  });
+  render();
+  return { shown() {} };
 }
 
-function placed(ids) {
-  const places = new Map();
-  const [x, y] = [WIDTH / 2, HEIGHT / 2];
-  const far = ids.length === 1 ? 0 : Math.min(WIDTH, HEIGHT) / 2 - RADIUS - 24;
-  ids.forEach((id, at) => {
-    const angle = (2 * Math.PI * at) / ids.length - Math.PI / 2;
-    places.set(id, { x: x + far * Math.cos(angle) * 1.35, y: y + far * Math.sin(angle) + (ids.length === 3 ? 26 : 0) });
-  });
-  return places;
+class Picture {
+  #model;
+  #canvas = svg("svg", { class: "ensemble", role: "group", "aria-label": "The peers of the ensemble and their links" });
+  #layers = Object.fromEntries(["links", "flights", "peers"].map((name) => [name, svg("g", { class: name })]));
+  #struck = el("p", { class: "struck", hidden: true });
+  #room;
+  #flights;
+  #places = new Map();
+  #shapes = new Map();
+  #stood = "";
+  #linked = "";
+  #last_ms;
+
+  constructor(root, model, feeds) {
+    this.#model = model;
+    this.#last_ms = model.now_ms;
+    const slow = el("input", { type: "checkbox", id: "slow" });
+    const traced = el("input", { type: "checkbox", id: "traced", checked: true });
+    this.#canvas.append(...Object.values(this.#layers));
+    this.#room = el("div", { class: "picture-room" }, this.#canvas, this.#struck);
+    root.append(this.#room, el("div", { class: "picture-bar row" }, legend(), el("span", { class: "grow" }),
+      el("label", {}, slow, " slow motion"), el("label", {}, traced, " transactions")));
+    this.#flights = new Flights(this.#layers.flights, () => slow.checked);
+    feeds.trace(true);
+    traced.addEventListener("change", () => feeds.trace(traced.checked));
+    const fly = (frame) => {
+      this.#flights.of(frame, this.#places, traced.checked, [...model.state(frame.peer).learners.keys()]);
+    };
+    model.addEventListener("event", ({ detail }) => { if (model.live) fly(detail); });
+    model.addEventListener("time", () => {
+      const step_ms = model.now_ms - this.#last_ms;
+      if (!model.live && step_ms > 0 && step_ms < JUMP_MS) model.events(null, this.#last_ms + 1e-6).forEach(fly);
+      this.#last_ms = model.now_ms;
+    });
+    new ResizeObserver(() => this.render()).observe(this.#room);
+  }
+
+  render() {
+    const model = this.#model;
+    const ids = model.ids();
+    const groups = model.groups();
+    this.#stand(ids);
+    const states = new Map(ids.map((id) => [id, model.state(id)]));
+    const ahead = [...states.values()].reduce((most, { alive, zxid }) => (alive && zxid > most ? zxid : most), -1n);
+    for (const id of ids) {
+      this.#shapes.get(id)?.update(states.get(id), { ahead, side: side(groups, id), silence_ms: model.silence_ms(id) });
+    }
+    this.#link(links(ids, states, groups));
+    this.#strike();
+  }
+
+  /** Place the peers anew where there are others, or there is more or less room. */
+  #stand(ids) {
+    const { clientWidth: width, clientHeight: height } = this.#room;
+    const key = `${ids}|${width}|${height}`;
+    if (key === this.#stood || !width) return;
+    this.#stood = key;
+    this.#linked = "";
+    const { height: tall, box, at } = placed(ids, width, height);
+    this.#canvas.setAttribute("viewBox", `0 0 ${width} ${tall}`);
+    this.#canvas.setAttribute("height", tall);
+    this.#places = at;
+    this.#shapes = new Map(ids.map((id) => [id, new PeerShape(id, at.get(id), box)]));
+    this.#layers.peers.replaceChildren(...[...this.#shapes.values()].map(({ root }) => root));
+  }
+
+  #link(found) {
+    const key = found.map(Object.values).join(";");
+    if (key === this.#linked) return;
+    this.#linked = key;
+    this.#layers.links.replaceChildren(...found.flatMap((link) => drawn(link, this.#places)));
+  }
+
+  /** The fault that a simulation struck at last. */
+  #strike() {
+    const model = this.#model;
+    const fault = model.recording?.kind === "simulation" ? model.events(STRIKER, model.now_ms - STRUCK_MS).at(-1)?.fact : null;
+    this.#struck.hidden = fault?.event !== "struck";
+    if (!this.#struck.hidden) this.#struck.textContent = `⚡ ${fault.fault.replaceAll("_", " ")}: ${fault.what}`;
+  }
 }
 
-function peerShape(id, { x, y }) {
-  const text = (dy, name) => svg("text", { "text-anchor": "middle", y: dy, class: name });
-  const shape = svg("g", { class: "peer", transform: `translate(${x} ${y})`, tabindex: 0, role: "group" },
-    svg("circle", { r: RADIUS + 6, class: "halo" }), svg("circle", { r: RADIUS, class: "body" }),
-    text(-22, "name"), text(-4, "role"), text(13, "zxid"), text(29, "lag"), text(RADIUS + 20, "side"));
-  shape.style.setProperty("--own", colour(id));
-  return shape;
-}
-
-function update(shape, state, ahead, group) {
-  const [glyph, words] = LOOKS[state.role] ?? LOOKS.unknown;
-  const role = state.paused ? "‖ paused" : `${glyph} ${words}`;
-  const gone = !state.alive || state.paused;
-  shape.setAttribute("class", `peer role-${state.role}${gone ? " gone" : ""}${state.serving ? " serving" : ""}`);
-  shape.dataset.peer = state.id;
-  shape.dataset.role = state.paused ? "paused" : state.role;
-  const write = (name, text) => { shape.querySelector(`.${name}`).textContent = text; };
-  write("name", `peer ${state.id}`);
-  write("role", role);
-  write("zxid", state.alive && state.zxid >= 0n ? zxidText(state.zxid) : "");
-  write("lag", lag(state, ahead));
-  write("side", group);
-  shape.setAttribute("aria-label", describe(state));
-  let tip = shape.querySelector("title");
-  if (!tip) shape.append((tip = svg("title")));
-  tip.textContent = `${describe(state)}\n${state.reason}\nzxid ${zxidHex(state.zxid)}`;
-}
-
-function lag(state, ahead) {
-  if (!state.alive) return "";
-  if (state.role === "looking") return state.vote === null ? `round ${state.round}` : `round ${state.round}, for ${state.vote}`;
-  if (state.role === "leading") return `epoch ${state.epoch}`;
-  const behind = ahead >> 32n === state.zxid >> 32n ? ahead - state.zxid : 0n;
-  return behind > 0n ? `${behind} behind` : `epoch ${state.epoch}`;
-}
-
-/** In words, for who cannot see it. */
-export function describe(state) {
-  const [, words] = LOOKS[state.role] ?? LOOKS.unknown;
-  const said = `peer ${state.id} ${state.paused ? "is paused" : words}`;
-  if (!state.alive) return said;
-  return `${said}, epoch ${state.epoch}, zxid ${zxidText(state.zxid)}${state.role === "following" ? `, leader ${state.leader}` : ""}`;
+function legend() {
+  const sign = (shape, text) => el("span", { class: "sign" }, svg("svg", { viewBox: "0 0 26 14", "aria-hidden": "true" }, shape), text);
+  const line = (name) => svg("line", { x1: 1, x2: 25, y1: 7, y2: 7, class: name });
+  return el("span", { class: "legend dim" },
+    sign(svg("circle", { cx: 13, cy: 7, r: 6, class: "sign-vote" }), "vote"),
+    sign(svg("rect", { x: 8, y: 2, width: 10, height: 10, rx: 2, class: "sign-packet" }), "transactions"),
+    sign(line("election-link"), "election link"),
+    sign(line("learner-link"), "learner"),
+    sign(svg("text", { x: 13, y: 12, "text-anchor": "middle", class: "cross" }, "✕"), "cut"));
 }
 
 function side(groups, id) {
   const at = groups.findIndex((group) => group.includes(id));
-  return at < 0 ? "" : `side ${"ABCDEFG"[at]}`;
+  return at < 0 ? "" : `side ${String.fromCharCode(65 + at)}`;
 }
 
-function links(ids, states, places, groups) {
-  const drawn = [];
+/** What is between peers: `{kind, from, to}`, kind cut, election, learner or syncing; a learner is `from`. */
+function links(ids, states, groups) {
+  const found = [];
   ids.forEach((one, at) => {
     for (const other of ids.slice(at + 1)) {
       const [a, b] = [states.get(one), states.get(other)];
-      const [from, to] = [places.get(one), places.get(other)];
-      const line = (name, attributes = {}) => svg("line", { x1: from.x, y1: from.y, x2: to.x, y2: to.y, class: name, ...attributes });
-      if (groups.length && side(groups, one) !== side(groups, other)) {
-        drawn.push(line("cut", { "data-cut": `${one}-${other}` }), cross(from, to));
+      if (isCut(groups, one, other)) {
+        found.push({ kind: "cut", from: one, to: other });
         continue;
       }
       if (!a.alive || !b.alive) continue;
-      if (a.election.has(other) || b.election.has(one)) drawn.push(line("election-link"));
-      const learner = [[a, b], [b, a]].find(([it, of]) => it.leader === of.id && of.role === "leading" && ["following", "observing"].includes(it.role));
-      if (learner) {
-        const made = line(`learner-link${learner[0].serving ? "" : " syncing"}`);
-        made.style.stroke = colour(learner[0].id);
-        drawn.push(made);
-      }
+      const pair = [[a, b], [b, a]].find(([it, of]) => LEARNERS.has(it.role) && it.leader === of.id && of.role === "leading");
+      if (pair) found.push({ kind: pair[0].serving ? "learner" : "syncing", from: pair[0].id, to: pair[1].id });
+      else if (a.election.has(other) || b.election.has(one)) found.push({ kind: "election", from: one, to: other });
     }
   });
-  return drawn;
+  return found;
 }
 
-function cross(from, to) {
-  return svg("text", { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 + 7, "text-anchor": "middle", class: "cross" }, "✕");
+/** Who is on no side is with everybody. */
+function isCut(groups, one, other) {
+  const [a, b] = [side(groups, one), side(groups, other)];
+  return a !== "" && b !== "" && a !== b;
 }
 
+function drawn({ kind, from, to }, places) {
+  const [a, b] = [places.get(from), places.get(to)];
+  if (!a || !b) return [];
+  const line = (name, attributes = {}) => svg("line", { x1: a.x, y1: a.y, x2: b.x, y2: b.y, class: name, ...attributes });
+  if (kind === "cut") {
+    const middle = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 + 8 };
+    return [line("cut", { "data-cut": `${from}-${to}` }), svg("text", { ...middle, "text-anchor": "middle", class: "cross" }, "✕")];
+  }
+  if (kind === "election") return [line("election-link")];
+  const made = line(`learner-link${kind === "syncing" ? " syncing" : ""}`, { "stroke-dasharray": kind === "syncing" ? "10 6" : dash(from).join(" ") || null });
+  made.style.stroke = colour(from);
+  return [made];
+}

@@ -1,0 +1,32 @@
+// Where peers stand in the picture, and how large they are: so that text keeps its size on every screen. Pure.
+
+const WIDE = { width: 152, height: 86 };
+const SMALL = { width: 104, height: 74 };
+const GAP = 14; // between peers, and to the edge
+const CAPTION = 22; // below and above, for what is said at a peer
+const SMALL_BELOW = 520;
+
+/**
+ * Peers on an ellipse in a room of so many pixels, the first one on top.
+ * @param {number[]} ids
+ * @param {number} width
+ * @param {number} height of the room; a small one is made higher when they have no place in it
+ * @returns {{height: number, box: {width: number, height: number}, at: Map<number, {x: number, y: number}>}}
+ */
+export function placed(ids, width, height) {
+  const box = width < SMALL_BELOW || ids.length > 7 ? SMALL : WIDE;
+  const needed = (box.height + GAP) * (ids.length < 3 ? ids.length : Math.ceil(ids.length / 2) + 1) + 2 * CAPTION;
+  const tall = Math.max(height, needed);
+  const far = { x: Math.min((width - box.width) / 2 - GAP, 260), y: Math.min((tall - box.height) / 2 - CAPTION, 190) };
+  const middle = { x: width / 2, y: tall / 2 };
+  if (ids.length === 1) return { height: tall, box, at: new Map([[ids[0], middle]]) };
+  const angles = ids.map((_, at) => (2 * Math.PI * at) / ids.length - Math.PI / 2);
+  // An uneven number reaches less far down than up.
+  const lowest = Math.max(...angles.map(Math.sin));
+  const down = (far.y * (1 - lowest)) / 2;
+  const at = new Map(ids.map((id, index) => {
+    const [cos, sin] = [Math.cos(angles[index]), Math.sin(angles[index])];
+    return [id, { x: middle.x + far.x * cos, y: middle.y + far.y * sin + down }];
+  }));
+  return { height: tall, box, at };
+}
