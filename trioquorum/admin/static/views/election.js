@@ -47,8 +47,10 @@ class Explained {
 
   constructor(root, model) {
     this.#model = model;
-    const older = button("‹ Older", () => this.#move(-1), { "aria-label": "The election before" });
-    const newer = button("Newer ›", () => this.#move(1), { "aria-label": "The election after" });
+    const older = button("‹", () => this.#move(-1), { "aria-label": "The election before" });
+    const newer = button("›", () => this.#move(1), { "aria-label": "The election after" });
+    older.append(el("span", { class: "wide" }, " Older"));
+    newer.prepend(el("span", { class: "wide" }, "Newer "));
     root.classList.add("explained");
     root.append(
       el("div", { class: "row" }, older, this.#which, newer, el("label", {}, this.#every, " links and syncing too")),
