@@ -1,10 +1,14 @@
 // Who led when, and what befell the ensemble, for the bar of the history. Pure.
 
 const ENDS = new Set(["state_changed", "peer_started", "peer_stopped", "page_lost"]);
-const BLOWS = new Set(["page_lost", "page_paused", "page_partition", "struck", "peer_stopped"]);
+const BLOWS = new Set(["page_lost", "page_paused", "page_partition", "peer_stopped"]);
+const FAULTS = new Set(["partition", "cut", "one_way", "pause"]); // of a simulation; a crash is a peer that is lost
+const OVER = "is over";
+
+const isBlow = ({ fact }) => BLOWS.has(fact.event) || (fact.event === "struck" && FAULTS.has(fact.fault) && fact.what !== OVER);
 
 /** Whether an event frame matters to `erasOf` or `blowsOf`. */
-export const isMilestone = ({ fact }) => fact.event === "established" || ENDS.has(fact.event) || BLOWS.has(fact.event);
+export const isMilestone = (frame) => frame.fact.event === "established" || ENDS.has(frame.fact.event) || isBlow(frame);
 
 /**
  * The times in which somebody led and served, by their beginning.
@@ -30,5 +34,5 @@ export function erasOf(frames) {
 
 /** When something befell the ensemble from outside: the times of it, by time. */
 export function blowsOf(frames) {
-  return frames.filter(({ fact }) => BLOWS.has(fact.event)).map(({ wall_ms }) => wall_ms);
+  return frames.filter(isBlow).map(({ wall_ms }) => wall_ms);
 }

@@ -71,7 +71,8 @@ export function mount(root, { model, feeds, toast }) {
     play.textContent = player.playing ? "❚❚ Stop" : "▶ Play";
     play.disabled = model.live;
     live.classList.toggle("main", !model.live);
-    live.textContent = model.recording ? "Back to live" : "● Live";
+    live.textContent = model.recording ? "✕ Close" : "● Live";
+    live.title = model.recording ? "Close the recording: back to live" : "Show what is now";
     save.disabled = model.recording !== null;
     timeline.draw();
   };

@@ -16,9 +16,9 @@ const LOOKS = {
 const SHORT = { looking: "looks" };
 const PHASES = new Set(["discovery", "synchronization"]);
 const BEHIND_FULL = 1000n; // so many transactions behind fill the bar
-const PADDING = 12;
 const ROWS = 4;
 const FIRST = 20; // from the upper edge to the first line of writing
+const LAST = 11; // from the last one to the lower edge
 
 /** A peer in words, for who cannot see it. */
 export function describe(state, silence_ms = 0) {
@@ -34,27 +34,29 @@ export class PeerShape {
   #tip = svg("title");
   #bar;
   #width;
+  #room; // for writing
   #last = "";
 
   /** @param {number} id
    *  @param {{x: number, y: number}} at its middle
-   *  @param {{width: number, height: number}} box */
-  constructor(id, { x, y }, { width, height }) {
+   *  @param {{width: number, height: number, padding: number}} box */
+  constructor(id, { x, y }, { width, height, padding }) {
     const [left, top] = [-width / 2, -height / 2];
-    const row = (at) => top + FIRST + (at * (height - FIRST - PADDING)) / (ROWS - 1);
+    const row = (at) => top + FIRST + (at * (height - FIRST - LAST)) / (ROWS - 1);
     const text = (name, attributes) => (this.#texts[name] = svg("text", { class: name, ...attributes }));
     this.#width = width;
-    this.#bar = svg("rect", { x: left, y: top + height - 3, width: 0, height: 6, rx: 3, class: "behind" });
+    this.#room = width - 2 * padding;
+    this.#bar = svg("rect", { x: left + padding, y: top + height - 7, width: 0, height: 3, rx: 1.5, class: "behind" });
     const frame = { x: left, y: top, width, height, rx: 10 };
     this.root = svg("g", { class: "peer", transform: `translate(${x} ${y})`, tabindex: 0, role: "group" },
       svg("rect", { x: left - 5, y: top - 5, width: width + 10, height: height + 10, rx: 14, class: "halo" }),
       svg("rect", { ...frame, class: "body" }),
       this.#bar,
-      text("name", { x: left + PADDING, y: row(0) }),
-      text("side", { x: -left - PADDING, y: row(0), "text-anchor": "end" }),
-      text("role", { x: left + PADDING, y: row(1) }),
-      text("zxid", { x: left + PADDING, y: row(2) }),
-      text("lag", { x: left + PADDING, y: row(3) }),
+      text("name", { x: left + padding, y: row(0) }),
+      text("side", { x: -left - padding, y: row(0), "text-anchor": "end" }),
+      text("role", { x: left + padding, y: row(1) }),
+      text("zxid", { x: left + padding, y: row(2) }),
+      text("lag", { x: left + padding, y: row(3) }),
       this.#tip);
     this.root.style.setProperty("--own", colour(id));
   }
@@ -84,7 +86,7 @@ export class PeerShape {
     this.root.setAttribute("aria-label", description);
     for (const [name, text] of Object.entries(told)) this.#texts[name].textContent = text;
     const share = Number(behind > BEHIND_FULL ? BEHIND_FULL : behind) / Number(BEHIND_FULL);
-    this.#bar.setAttribute("width", behind > 0n ? Math.max(6, this.#width * share) : 0);
+    this.#bar.setAttribute("width", behind > 0n ? Math.max(6, this.#room * share) : 0);
     this.#tip.textContent = [description, state.reason, state.zxid >= 0n ? `zxid ${zxidHex(state.zxid)}` : ""].filter(Boolean).join("\n");
   }
 

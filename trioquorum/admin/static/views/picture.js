@@ -6,6 +6,7 @@ import { placed } from "./places.js";
 
 const JUMP_MS = 1500; // a longer step of the shown time is a jump: nothing flies then
 const STRUCK_MS = 4000; // a fault of a simulation is named for so long
+const SMALL_BELOW = 520; // pixels
 const STRIKER = 0;
 const LEARNERS = new Set(["following", "observing"]);
 
@@ -77,7 +78,9 @@ class Picture {
     if (key === this.#stood || !width) return;
     this.#stood = key;
     this.#linked = "";
-    const { height: tall, box, at } = placed(ids, width, height);
+    const { height: tall, needed, box, at } = placed(ids, width, height);
+    this.#room.style.minHeight = `${needed}px`;
+    this.#canvas.classList.toggle("small", width < SMALL_BELOW);
     this.#canvas.setAttribute("viewBox", `0 0 ${width} ${tall}`);
     this.#canvas.setAttribute("height", tall);
     this.#places = at;

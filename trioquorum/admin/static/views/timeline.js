@@ -6,6 +6,7 @@ const HEIGHT = 22;
 const NAMED_FROM = 44; // pixels of a band that has room for words
 const NUMBERED_FROM = 12;
 const APART = 2; // ticks closer than this are one
+const TICK_ROOM = 8; // with more ticks than one every so many pixels there are none: they would hide who led
 
 /** The bands of a history. `root` is an SVG element as wide as the slider over it. */
 export class Timeline {
@@ -14,13 +15,14 @@ export class Timeline {
   #bands = svg("g");
   #model;
   #width = 0;
-  #frames = null; // milestones; null: something new was told
+  #known = null; // eras and blows; null: something new was told
   #last = "";
+  #shown = "";
 
   constructor(model) {
     this.#model = model;
     this.root.append(this.#title, this.#bands);
-    const anew = () => { this.#frames = null; };
+    const anew = () => { this.#known = null; };
     model.addEventListener("event", ({ detail }) => { if (isMilestone(detail)) anew(); });
     model.addEventListener("loaded", anew);
     new ResizeObserver(([{ contentRect }]) => {
@@ -31,22 +33,35 @@ export class Timeline {
 
   /** Milestones of before came late: look for them again. */
   again() {
-    if (!this.#model.recording) this.#frames = null;
+    if (!this.#model.recording) this.#known = null;
   }
 
   /** Draw the range of the model. */
   draw() {
     const [oldest_ms, newest_ms] = this.#model.range();
     if (!this.#width || !Number.isFinite(oldest_ms)) return;
-    this.#frames ??= this.#model.events(null, -Infinity, Infinity).filter(isMilestone);
+    const place = `${oldest_ms}|${newest_ms}|${this.#width}`;
+    if (this.#known && place === this.#last) return;
+    this.#last = place;
+    this.#known ??= this.#milestones();
     const scale = this.#width / Math.max(1, newest_ms - oldest_ms);
     const x = (ms) => Math.round(10 * Math.min(this.#width, Math.max(0, (ms - oldest_ms) * scale))) / 10;
-    const eras = erasOf(this.#frames).filter(({ to_ms }) => to_ms > oldest_ms);
-    const ticks = [...new Set(blowsOf(this.#frames).filter((ms) => ms >= oldest_ms).map((ms) => Math.round(x(ms) / APART) * APART))];
+    const eras = this.#known.eras.filter(({ to_ms }) => to_ms > oldest_ms);
     const bands = eras.map(({ leader, epoch, from_ms, to_ms }) => ({ leader, epoch, from: x(from_ms), to: x(Math.min(to_ms, newest_ms)) }));
-    const key = JSON.stringify([bands, ticks]);
-    if (key === this.#last) return;
-    this.#last = key;
+    const blows = this.#known.blows.filter((ms) => ms >= oldest_ms).map((ms) => Math.round(x(ms) / APART) * APART);
+    const ticks = [...new Set(blows)];
+    this.#show(bands, ticks.length * TICK_ROOM > this.#width ? [] : ticks);
+  }
+
+  #milestones() {
+    const frames = this.#model.events(null, -Infinity, Infinity).filter(isMilestone);
+    return { eras: erasOf(frames), blows: blowsOf(frames) };
+  }
+
+  #show(bands, ticks) {
+    const key = JSON.stringify([this.#width, bands, ticks]);
+    if (key === this.#shown) return;
+    this.#shown = key;
     this.#bands.replaceChildren(
       svg("rect", { x: 0, y: 4, width: this.#width, height: HEIGHT - 8, rx: 4, class: "nobody" }),
       ...bands.flatMap(band),

@@ -2,6 +2,7 @@
 import { colour, el } from "./dom.js";
 
 const PACE_MS = 250;
+const PART = 3; // the rest of the time is so many times what drawing takes
 const ZXID = /(?<![\w.:\]-])(\d+):(\d+)(?![\w.:])/;
 
 /** Load a style sheet of the page, once. */
@@ -53,14 +54,19 @@ export function arrange(parent, wanted) {
   }
 }
 
-/** `draw`, but at most every `PACE_MS`: at once when it was not called for so long, else when that time is over. */
+/**
+ * `draw`, but at most every `PACE_MS`, and when it is slow then no more than a part of the time, so that scrubbing goes
+ * on: at once when it was not called for so long, else when that time is over.
+ */
 export function paced(draw) {
   let last_ms = -Infinity;
   let timer = null;
   const now = () => {
     timer = null;
-    last_ms = performance.now();
+    const began_ms = performance.now();
     draw();
+    const took_ms = performance.now() - began_ms;
+    last_ms = began_ms + took_ms + Math.max(0, PART * took_ms - PACE_MS);
   };
   return () => {
     if (timer !== null) return;
