@@ -24,6 +24,7 @@ def test_it_loads_without_an_error_and_asks_no_other_host(opened: Watched) -> No
         expect(page.locator(f".view-{tab}")).to_be_visible()
     assert {urlsplit(url).hostname for url in opened.requests} == {"127.0.0.1"}
     assert all(urlsplit(url).scheme in ("http", "ws") for url in opened.requests)
+    opened.tab("election")
     expect(page.locator(".election-summary")).to_contain_text("was elected in round")
     expect(page.locator(".sequence .seq-vote_heard").first).to_be_attached()
 
@@ -96,11 +97,11 @@ def test_a_partition_is_drawn_and_healed(opened: Watched) -> None:
     page.click("#partition")
     for other in others:
         page.wait_for_selector(f'[data-cut="{min(leader, other)}-{max(leader, other)}"]', state="attached")
-    expect(page.locator(".cross")).to_have_count(2)
+    expect(page.locator(".links .cross")).to_have_count(2)
     opened.wait_role(leader, "looking")
     page.wait_for_selector(f'.peer.role-leading.serving:not([data-peer="{leader}"])')
     page.click("#heal")
-    expect(page.locator(".cross")).to_have_count(0)
+    expect(page.locator(".links .cross")).to_have_count(0)
     page.wait_for_selector(f'.peer[data-peer="{leader}"].serving')
 
 
