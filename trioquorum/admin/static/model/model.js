@@ -125,12 +125,11 @@ export class Model extends EventTarget {
   }
 
   #adopt(peer, frame) {
-    const { tasks, ...kept } = frame; // a tree of tasks for every time that a feed came would be much to keep
     const { paused } = peer.now;
-    peer.tasks = tasks ?? peer.tasks;
+    peer.tasks = frame.tasks ?? peer.tasks;
     fold(peer.now, frame);
     peer.now.paused = paused;
-    peer.log.add({ ...kept, peer: peer.id });
+    peer.log.add({ ...frame, tasks: null, peer: peer.id }); // a tree of tasks each time would be much to keep
     if (frame.config_version < this.#version) return;
     this.#version = frame.config_version;
     this.members = frame.members;
