@@ -7,10 +7,12 @@ import msgspec
 import trio
 
 from trioquorum.errors import CorruptLog, PeerProtocolError
+from trioquorum.events import Events
 from trioquorum.offline.folder import Folder
 from trioquorum.storage.log_format import HEADER, RECORD_OVERHEAD_BYTES, Stop
 from trioquorum.storage.log_reader import FileReader, follows
-from trioquorum.storage.names import SNAPSHOT, zxid_of
+from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid, zxid_of
+from trioquorum.storage.txn_log import TxnLog
 from trioquorum.wire.txn import decode_txn
 
 
@@ -65,7 +67,7 @@ async def verify(files: Sequence[Path], read: Callable[[int], object] = lambda _
     reports = []
     last = 0
     for number, file in enumerate(files):
-        report = await _verify(file, last, is_last=number == len(files) - 1)
+        report = await _verify(file, last, files[:number], is_last=number == len(files) - 1)
         last = report.last_zxid or last
         read(report.bytes_total)
         reports.append(report)
@@ -73,16 +75,17 @@ async def verify(files: Sequence[Path], read: Callable[[int], object] = lambda _
     return reports
 
 
-async def _verify(file: Path, last: int, *, is_last: bool) -> FileReport:
+async def _verify(file: Path, last: int, earlier: Sequence[Path], *, is_last: bool) -> FileReport:
     await trio.lowlevel.checkpoint()
     report = FileReport(file=file.name, bytes_total=file.stat().st_size)
-    if not report.bytes_total and is_last:
-        return report  # A crash came before its header.
-    reader = FileReader(Folder(file.parent), file.name)  # type: ignore[arg-type]  # it reads only
+    folder = Folder(file.parent)
+    if is_last and await TxnLog(folder, Events())._never_begun(file.name):  # type: ignore[arg-type]  # it reads only
+        return report  # A server that starts removes it.
+    reader = FileReader(folder, file.name)  # type: ignore[arg-type]  # it reads only
     try:
         while batch := await reader.next_batch():
-            if not report.records and last and last < reader.before and not _bridged(file, last, batch[0][0]):
-                report.problem = f"it follows {reader.before:#x}, but the file before it ends at {last:#x}"
+            if not report.records:
+                report.problem = _missing(file, last, reader.before, batch[0][0], earlier)
             for zxid, payload in batch:
                 decode_txn(payload)
                 if last and not follows(zxid, last) and not _bridged(file, last, zxid):
@@ -100,7 +103,25 @@ async def _verify(file: Path, last: int, *, is_last: bool) -> FileReport:
     return report
 
 
+def _missing(file: Path, last: int, before: int, first: int, earlier: Sequence[Path]) -> str:
+    """What is wrong in front of ``first``, the first record of a file that follows ``before``, as its header says.
+
+    ``last`` is the last record of the ``earlier`` files, 0 without any.
+    """
+    if last:
+        if last >= before or _bridged(file, max(last, before), first):
+            return ""
+        return f"it follows {before:#x}, but the file before it ends at {last:#x}"
+    beside = {other.name for other in file.parent.iterdir()} - {other.name for other in earlier}
+    begins = zxid_of(file.name, LOG) or 0
+    # Without snapshots beside it, as where logs have a folder of their own, nothing shows what it should follow.
+    older = any(zxid < begins for zxid, _ in sorted_by_zxid(beside, LOG))
+    if older or not sorted_by_zxid(beside, SNAPSHOT) or _bridged(file, before, first):
+        return ""
+    return f"it begins with {first:#x} and follows {max(before, first - 1):#x}, but no snapshot leads there"
+
+
 def _bridged(file: Path, last: int, zxid: int) -> bool:
     """Whether a snapshot beside ``file`` leads from ``last`` to ``zxid``: it came from a leader, the log did not."""
-    taken = [found for other in file.parent.iterdir() if (found := zxid_of(other.name, SNAPSHOT)) is not None]
-    return any(found >= last and (found >= zxid or follows(zxid, found)) for found in taken)
+    taken = sorted_by_zxid([other.name for other in file.parent.iterdir()], SNAPSHOT)
+    return any(found >= last and (found >= zxid or follows(zxid, found)) for found, _ in taken)
