@@ -59,6 +59,7 @@ def take(page: Page, url: str, folder: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.click("#tab-election")
     page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(SETTLED_MS)
     page.screenshot(path=folder / "phone.png")
 
 
