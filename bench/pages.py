@@ -23,6 +23,7 @@ from trioquorum.admin.feed import FEED_PROTOCOL, AnyAsk, AskHistory, AskTrace, D
 
 WORKLOAD: Final = Workload(mix={"set": 1}, clients=16, depth=64)
 SETTLE_S: Final = 3.0
+IDLE_S: Final = 20.0
 TURN_S: Final = 0.1
 """How often a page reads; its socket holds what comes meanwhile, as a browser that is busy drawing would."""
 TIMEOUT_S: Final = 20.0
@@ -161,9 +162,15 @@ class Pages:
 
 
 def run(
-    folder: Path, count: int, rounds: int, seconds: float, lines: Lines, doing: Callable[[str], None]
+    folder: Path,
+    count: int,
+    rounds: int,
+    seconds: float,
+    lines: Lines,
+    doing: Callable[[str], None],
+    idle_s: float = IDLE_S,
 ) -> list[dict[str, Any]]:
-    """Memory at first, then all modes in every round, every second round backwards; all on one ensemble.
+    """Memory and idle CPU time at first, then all modes in every round, every second backwards; on one ensemble.
 
     Raises:
         GeneratorFailed, RuntimeError, TimeoutError: a server or a page did something wrong, or not in time.
@@ -184,6 +191,8 @@ def run(
         ensemble.run(workload)
         doing("memory")
         note(measure="memory", pages=count, **_memory(servers, leader, count))
+        doing("nobody writes")
+        note(measure="idle", pages=count, **_idle(servers, leader, count, idle_s))
         for round_ in range(rounds):
             for mode in list(MODES)[:: -1 if round_ % 2 else 1]:
                 doing(f"round {round_ + 1}: {mode}")
@@ -205,6 +214,23 @@ def _memory(servers: Watched, leader: int, count: int) -> Figures:
         after = machine.rss_kib(pid)
     time.sleep(SETTLE_S)
     return {"before_kib": before, "open_kib": after, "closed_kib": machine.rss_kib(pid)}
+
+
+def _idle(servers: Watched, leader: int, count: int, idle_s: float) -> Figures:
+    """Cores that the leader keeps busy while nobody writes: what a page costs however little else there is to do."""
+    pid = servers.pids()[leader]
+
+    def cores() -> float:
+        before, began = machine.cpu_s(pid), time.perf_counter()
+        time.sleep(idle_s)
+        return (machine.cpu_s(pid) - before) / (time.perf_counter() - began)
+
+    alone = cores()
+    with Pages(servers.peers[leader].admin, count) as pages:
+        time.sleep(SETTLE_S)
+        busy = cores()
+        pages.check()
+    return {"alone_cores": alone, "pages_cores": busy}
 
 
 def _load(ensemble: Ensemble, workload: Workload, leader: int, mode: str, count: int) -> Figures:
@@ -241,6 +267,7 @@ def summary(found: list[dict[str, Any]]) -> str:
     """Memory in a sentence, and a row for each mode; ratios are to no page in the same round."""
     memory = next(it for it in found if it["measure"] == "memory")
     each = (memory["open_kib"] - memory["before_kib"]) / memory["pages"]
+    idle = next(it for it in found if it["measure"] == "idle")
     head = ["", "sets/s", "÷ no page", "range", "CPU s per 100,000", "÷ no page", "leader, cores", "p99, ms", "dropped"]
     rows = []
     loads = [it for it in found if it["measure"] == "load"]
@@ -267,6 +294,8 @@ def summary(found: list[dict[str, Any]]) -> str:
         )
     return (
         f"{memory['pages']} pages on the leader of three: {number(each)} KiB of its memory each "
-        f"({memory['before_kib']:,} → {memory['open_kib']:,} KiB; closed again {memory['closed_kib']:,}).\n\n"
+        f"({memory['before_kib']:,} → {memory['open_kib']:,} KiB; closed again {memory['closed_kib']:,}).\n"
+        f"While nobody writes it keeps {number(100 * idle['pages_cores'])} % of a core busy with them, "
+        f"{number(100 * idle['alone_cores'])} % without.\n\n"
         f"{table(head, rows)}"
     )
