@@ -21,6 +21,7 @@ const TABS = [
 ];
 const TOAST_MS = 6000;
 const TICK_MS = 1000;
+const ALONE = [{ id: 1, admin: location.origin }]; // a standalone server has no members
 
 function themed() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -90,7 +91,7 @@ function summarized(model) {
 }
 
 function summary(model) {
-  const ids = model.members.map((member) => member.id);
+  const ids = model.members.length ? model.members.map((member) => member.id) : model.ids();
   const states = ids.map((id) => model.state(id));
   const leader = states.find((state) => state.alive && state.role === "leading" && state.serving);
   const serving = states.filter((state) => state.alive && state.serving).length;
@@ -121,7 +122,7 @@ async function begin() {
   if (peersInfo.controls) controls(document.getElementById("controls"), context);
   tabbed(context);
   summarized(model);
-  feeds.follow(peersInfo.peers);
+  feeds.follow(peersInfo.peers.length ? peersInfo.peers : ALONE);
   setInterval(() => model.tick(), TICK_MS);
 }
 

@@ -190,7 +190,7 @@ export class Model extends EventTarget {
   dump() {
     const all = [];
     for (const { id, log } of this.#peers.values()) {
-      for (const { peer: _, ...frame } of [...log.frames, ...log.samples]) all.push([id, frame]);
+      for (const frame of [...log.frames, ...log.samples]) all.push([id, asTold(frame)]);
     }
     return all.sort((a, b) => a[1].wall_ms - b[1].wall_ms);
   }
@@ -217,3 +217,10 @@ export class Model extends EventTarget {
 }
 
 const fresh = (id, bounded) => ({ id, link: "dialling", tasks: null, log: new PeerLog(id, bounded), now: blank(id), heard_ms: 0 });
+
+/** Without what the model put in; a snapshot names its peer itself. */
+function asTold(frame) {
+  if (frame.frame === "snapshot") return frame;
+  const { peer: _, ...told } = frame;
+  return told;
+}

@@ -45,7 +45,8 @@ function asked(wrong) {
     el("div", { class: "row" }, field, el("button", { class: "main" }, "Open")));
   const dialog = el("dialog", { "aria-label": "Token" }, form);
   dialog.addEventListener("cancel", (event) => event.preventDefault());
-  form.addEventListener("submit", () => {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
     dialog.remove();
     resolve(field.value);
   });
