@@ -112,7 +112,7 @@ function legend() {
     sign(svg("rect", { x: 8, y: 2, width: 10, height: 10, rx: 2, class: "sign-packet" }), "transactions"),
     sign(line("election-link"), "election link"),
     sign(line("learner-link"), "learner"),
-    sign(svg("text", { x: 13, y: 12, "text-anchor": "middle", class: "cross" }, "✕"), "cut"));
+    sign(svg("text", { x: 13, y: 12, "text-anchor": "middle", class: "sign-cross" }, "✕"), "cut"));
 }
 
 function side(groups, id) {
