@@ -110,6 +110,39 @@ async def test_batches_of_transactions_come_to_those_who_ask(tmp_path: Path) -> 
         nursery.cancel_scope.cancel()
 
 
+async def test_only_so_many_pages_are_told_of_batches(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        scene = Scene(tmp_path, nursery, tracing_pages_max=1)
+        async with (
+            scene.websocket("/feed", "trioquorum.feed") as first,
+            scene.websocket("/feed", "trioquorum.feed") as second,
+        ):
+            for page in (first, second):
+                await frames(page)
+            await first.send_message(encode(AskTrace(on=True)))
+            await first.send_message(encode(AskTrace(on=True)))
+            await first.send_message(encode(AskTasks()))
+            (tasks,) = await frames(first)
+            assert isinstance(tasks, Tasks)
+            await second.send_message(encode(AskTrace(on=True)))
+            (no,) = await frames(second)
+            assert isinstance(no, Problem)
+            assert no.what == "trace"
+            scene.events.emit(COMMITTED)
+            scene.events.emit(VOTE)
+            assert facts(await frames(first, 2)) == [COMMITTED, VOTE]
+            assert facts(await frames(second)) == [VOTE]
+            await first.send_message(encode(AskTrace(on=False)))
+            await first.send_message(encode(AskTasks()))
+            await frames(first)
+            await second.send_message(encode(AskTrace(on=True)))
+            await second.send_message(encode(AskTasks()))
+            await frames(second)
+            scene.events.emit(COMMITTED)
+            assert facts(await frames(second)) == [COMMITTED]
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_changed_what_is_not_in_the_feed(tmp_path: Path) -> None:
     assert Audited not in EVENT_KINDS
     assert kinds.VoteHeard in EVENT_KINDS

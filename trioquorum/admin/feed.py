@@ -259,7 +259,10 @@ class AskSnapshot(Ask, frozen=True, tag="snapshot"):
 
 
 class AskTrace(Ask, frozen=True, tag="trace"):
-    """From now on every batch of transactions as well (``proposed``, ``committed``), or no more."""
+    """From now on every batch of transactions as well (``proposed``, ``committed``), or no more.
+
+    Only so many pages may have them at a time; a further one is told of a ``Problem``, and may ask again later.
+    """
 
     on: bool
 

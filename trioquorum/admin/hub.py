@@ -186,12 +186,15 @@ class Hub:
             if not self._pages:
                 self.watched = trio.Event()
 
-    def trace(self, page: Page, *, on: bool) -> None:
-        """Whether this page is told of every batch of transactions."""
-        if on:
-            self._tracing[page] = None
-        else:
+    def trace(self, page: Page, *, on: bool) -> bool:
+        """Whether this page is told of every batch of transactions; false when as many are as may be."""
+        if not on:
             self._tracing.pop(page, None)
+            return True
+        if page not in self._tracing and len(self._tracing) >= self.limits.tracing_pages_max:
+            return False
+        self._tracing[page] = None
+        return True
 
     def history(self, since_seq: int) -> Iterator[bytes]:
         """Encoded ``History`` frames from event ``since_seq`` on; what is kept now, while this is read or not."""

@@ -115,7 +115,8 @@ class PageTask:
                 case AskTasks():
                     self._tell_tasks(page)
                 case AskTrace():
-                    self._hub.trace(page, on=ask.on)
+                    if not self._hub.trace(page, on=ask.on):
+                        page.put(encode(Problem(what="trace", reason="as many pages as may are told of transactions")))
                 case AskHistory():
                     self._ask_history(page, ask.since_seq)
 

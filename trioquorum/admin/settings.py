@@ -26,6 +26,7 @@ class AdminLimits(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes_max: int = 8 << 20
 
     pages_max: int = 256  # feeds at once
+    tracing_pages_max: int = 8  # that are told of every batch of transactions; each costs the peer 20 messages a second
     page_frames_max: int = 2048  # frames that wait for a slow page; further ones are dropped and counted
     page_bytes_max: int = 1 << 20
     message_bytes_max: int = 64 << 10  # frames of the feed go together, up to about so much
