@@ -1,5 +1,6 @@
 """Real ensembles for tests with real clients."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,13 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
     """Three voters, not started, for one test that may do anything to them."""
     with Ensemble(tmp_path_factory.mktemp("fresh")) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sockets_of_clients() -> Iterator[None]:
+    """What clients leave to the garbage collector goes here, not in the middle of a test of something else."""
+    yield
+    gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
