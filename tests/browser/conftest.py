@@ -56,6 +56,16 @@ class RunningEnsemble:
     def peers_file(self) -> Path:
         return self.folder / "data" / "peers.toml"
 
+    def process_of(self, peer: int) -> int:
+        """The process id of a peer that runs: a child of the ensemble's, told by its command line."""
+        # Trio starts processes in threads of its own, and a child is listed under the thread that made it.
+        lists = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        for pid in [pid for children in lists for pid in children.read_text().split()]:
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if "--id" in words and words[words.index("--id") + 1] == str(peer):
+                return int(pid)
+        raise AssertionError(f"peer {peer} does not run")
+
     def __enter__(self) -> Self:
         return self
 

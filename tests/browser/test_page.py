@@ -1,5 +1,7 @@
 """The page in a real Chromium: it loads, shows elections and partitions, looks back, keeps and opens recordings."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,22 @@ def test_a_killed_leader_and_the_election_after_it(opened: Watched) -> None:
     expect(page.locator("#summary")).to_contain_text("2 of 3 peers serve")
     opened.order(old, "restart")
     page.wait_for_selector(f'.peer[data-peer="{old}"].serving')
+
+
+def test_a_leader_whose_process_dies(tmp_path: Path, blank: Watched) -> None:
+    """Nobody asked the ensemble for it: the process is gone from one moment to the next."""
+    page = blank.page
+    with RunningEnsemble(tmp_path) as running:
+        page.goto(running.url)
+        old = blank.leader()
+        os.kill(running.process_of(old), signal.SIGKILL)
+        blank.wait_role(old, "unreachable")
+        page.wait_for_selector(f'.peer.role-leading.serving:not([data-peer="{old}"])', timeout=ELECTION_WITHIN_MS)
+        blank.tab("election")
+        new = blank.leader()
+        expect(page.locator(".election-summary")).to_contain_text(f"peer {new} was elected in round")
+        expect(page.locator("#summary")).to_contain_text("2 of 3 peers serve")
+    assert blank.problems == []
 
 
 def test_a_paused_peer_is_shown(opened: Watched) -> None:
