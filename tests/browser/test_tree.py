@@ -8,7 +8,7 @@ from kazoo.client import KazooClient
 from kazoo.security import make_digest_acl
 from playwright.sync_api import expect
 
-from tests.browser.conftest import RunningEnsemble, Watched
+from tests.browser.conftest import WITHIN_MS, RunningEnsemble, Watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop, pytest.mark.timeout(180)]
 
@@ -104,6 +104,29 @@ def test_the_session_goes_on_at_another_peer(tree: Watched) -> None:
     expect(status).to_contain_text(f"session {session} at peer")
     tree.order(peer, "restart")
     page.wait_for_selector(f'.peer[data-peer="{peer}"].serving')
+
+
+def test_a_peer_that_stands_still_is_left_before_the_session_expires(tree: Watched, client: Any) -> None:
+    page = tree.page
+    client.add_auth("digest", "ben:secret")
+    client.create("/kept", b"for ben only", acl=[make_digest_acl("ben", "secret", all=True)])
+    page.fill("#login", "ben:secret")
+    page.keyboard.press("Enter")
+    choose(tree, "/kept")
+    page.get_by_role("button", name="Watch").click()
+    expect(page.get_by_role("button", name="Watched")).to_be_visible()
+    status = page.locator(".view-tree [role=status]")
+    said = status.inner_text()
+    session, peer = said.split()[1], int(said.split()[-1])
+    tree.order(peer, "pause")
+    expect(status).not_to_contain_text(f"at peer {peer}", timeout=WITHIN_MS)
+    expect(status).to_contain_text(f"session {session} at peer", timeout=WITHIN_MS)
+    # The login and the watch went along.
+    client.retry(client.set, "/kept", b"still for ben")
+    expect(page.locator(".data")).to_have_value("still for ben", timeout=WITHIN_MS)
+    tree.order(peer, "resume")
+    page.wait_for_selector(f'.peer[data-peer="{peer}"].serving:not(.gone)')
+    client.retry(client.delete, "/kept")
 
 
 MARKUP = "<img src=x onerror=document.title='owned'>"

@@ -6,6 +6,10 @@ const TIMEOUT_MS = 10000;
 const RETRY_MS = 700;
 const PINGS_PER_TIMEOUT = 3;
 const WAITING_MAX = 1000; // requests without a reply yet
+const SILENCE_PART = 2 / 3; // of the timeout: a peer that says nothing for so long is left, before the session expires
+const GREETING_MS = 3000; // from dialling to the answer
+const LOGINS_MAX = 20;
+const WATCHES_MAX = 1000; // paths in one message
 
 const XID = { watch: -1, ping: -2, auth: -4, setWatches: -8 };
 const OP = { create: 15, delete: 2, getData: 4, setData: 5, getACL: 6, setACL: 7, getChildren: 12, ping: 11, auth: 100, setWatches: 101, close: -11 };
@@ -43,11 +47,14 @@ export class Session extends EventTarget {
   #waiting = new Map();
   #pinging = null;
   #last = 0n;
-  #auth = [];
+  #logins = new Set();
+  #loggingIn = []; // replies to logins have one xid, and come in their order
+  #timeout_ms = TIMEOUT_MS;
+  #heard_ms = 0;
   #watched = { data: new Set(), child: new Set() };
   #closed = false;
 
-  /** `choose` gives `[id, admin URL]` of the peer to dial next, or null. */
+  /** `choose` gives `[id, admin URL]` of the peer to dial next, or null; it is told which peer failed last. */
   constructor(choose, token) {
     super();
     this.#choose = choose;
@@ -57,7 +64,7 @@ export class Session extends EventTarget {
 
   #dial() {
     if (this.#closed) return;
-    const chosen = this.#choose();
+    const chosen = this.#choose(this.peer);
     if (!chosen) return setTimeout(() => this.#dial(), RETRY_MS);
     this.#is("connecting");
     [this.peer] = chosen;
@@ -65,11 +72,15 @@ export class Session extends EventTarget {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(new Writer().int(0).long(this.#last).int(TIMEOUT_MS).long(this.id).buffer(this.#password).bool(false).done());
     socket.onmessage = ({ data }) => {
+      this.#heard_ms = Date.now();
       if (this.state === "connecting") this.#greeted(new Reader(data));
       else this.#answered(new Reader(data));
     };
-    socket.onclose = () => this.#ended();
+    socket.onclose = () => { if (socket === this.#socket) this.#ended(); };
     this.#socket = socket;
+    setTimeout(() => {
+      if (socket === this.#socket && this.state === "connecting") this.#leave();
+    }, GREETING_MS);
   }
 
   #greeted(reader) {
@@ -84,19 +95,37 @@ export class Session extends EventTarget {
       this.#socket.close();
       return;
     }
-    this.#pinging = setInterval(() => this.#send(XID.ping, OP.ping), timeout_ms / PINGS_PER_TIMEOUT);
+    this.#timeout_ms = timeout_ms;
+    this.#pinging = setInterval(() => this.#ping(), timeout_ms / PINGS_PER_TIMEOUT / 2);
     this.#is("connected");
-    for (const login of this.#auth) this.#authenticate(login).catch(() => {});
-    if (this.#watched.data.size || this.#watched.child.size) {
-      const paths = (w, set) => w.vector([...set], (out, path) => out.string(path));
-      this.#send(XID.setWatches, OP.setWatches, (w) => paths(paths(paths(w.long(this.#last), this.#watched.data), new Set()), this.#watched.child));
+    for (const login of this.#logins) this.#authenticate(login).catch(() => {});
+    const [data, child] = [[...this.#watched.data], [...this.#watched.child]];
+    for (let at = 0; at < Math.max(data.length, child.length); at += WATCHES_MAX) {
+      const part = (w, paths) => w.vector(paths.slice(at, at + WATCHES_MAX), (out, path) => out.string(path));
+      this.#send(XID.setWatches, OP.setWatches, (w) => part(part(part(w.long(this.#last), data), []), child));
     }
+  }
+
+  /** A peer that stands still keeps its connections: who hears nothing from it goes to another. */
+  #ping() {
+    if (Date.now() - this.#heard_ms < this.#timeout_ms * SILENCE_PART) {
+      this.#send(XID.ping, OP.ping);
+      return;
+    }
+    this.#leave();
+  }
+
+  #leave() {
+    this.#socket.close();
+    this.#ended();
   }
 
   #ended() {
     clearInterval(this.#pinging);
-    for (const { reject } of this.#waiting.values()) reject(new ZooKeeperError(-4));
+    this.#socket = null; // its closing may still be told, much later
+    for (const { reject } of [...this.#waiting.values(), ...this.#loggingIn]) reject(new ZooKeeperError(-4));
     this.#waiting.clear();
+    this.#loggingIn = [];
     this.#is("lost");
     setTimeout(() => this.#dial(), RETRY_MS);
   }
@@ -112,7 +141,7 @@ export class Session extends EventTarget {
       this.dispatchEvent(new CustomEvent("watch", { detail: { type, path } }));
       return;
     }
-    const waiting = this.#waiting.get(xid);
+    const waiting = xid === XID.auth ? this.#loggingIn.shift() : this.#waiting.get(xid);
     this.#waiting.delete(xid);
     if (!waiting) return;
     if (error) waiting.reject(new ZooKeeperError(error));
@@ -127,8 +156,11 @@ export class Session extends EventTarget {
 
   #call(op, write, read = () => ({}), xid = ++this.#xid) {
     return new Promise((resolve, reject) => {
-      if (this.state !== "connected" || this.#waiting.size >= WAITING_MAX || !this.#send(xid, op, write)) reject(new ZooKeeperError(-4));
-      else this.#waiting.set(xid, { resolve, reject, read });
+      const waiting = { resolve, reject, read };
+      const full = this.#waiting.size + this.#loggingIn.length >= WAITING_MAX;
+      if (this.state !== "connected" || full || !this.#send(xid, op, write)) reject(new ZooKeeperError(-4));
+      else if (xid === XID.auth) this.#loggingIn.push(waiting);
+      else this.#waiting.set(xid, waiting);
     });
   }
 
@@ -173,7 +205,7 @@ export class Session extends EventTarget {
   /** Log in by digest, `user:password`; again by itself after each reconnection. */
   async login(text) {
     await this.#authenticate(text);
-    this.#auth.push(text);
+    if (this.#logins.size < LOGINS_MAX) this.#logins.add(text);
   }
 
   #authenticate(text) {

@@ -15,10 +15,11 @@ export function mount(root, { model, feeds, peersInfo, token, toast }) {
   const news = el("ol", { class: "watch-news", "aria-live": "polite" });
   let session = null;
 
-  const choose = () => {
+  const choose = (failed) => {
     const ids = feeds.heard();
     const wanted = Number(via.value);
-    const id = ids.includes(wanted) ? wanted : ids.find((each) => model.state(each).serving) ?? ids[0];
+    const others = ids.filter((each) => each !== failed);
+    const id = ids.includes(wanted) ? wanted : others.find((each) => model.state(each).serving && !model.state(each).paused) ?? others[0] ?? ids[0];
     return id === undefined ? null : [id, feeds.adminOf(id)];
   };
   const begin = () => {
