@@ -141,8 +141,9 @@ def test_an_observer_follows_and_forwards(tmp_path_factory: pytest.TempPathFacto
         assert through.get("/a")[0] == b"2"
         # It counts for nothing: with two voters gone there is no quorum, whatever the observer says.
         assert_all_equal(ensemble)
-        through.stop()
-        direct.stop()
+        for client in (through, direct):
+            client.stop()
+            client.close()
         ensemble.kill(4)
         shutil.rmtree(ensemble.data_dir(4))
         ensemble.start(4).wait_serving()

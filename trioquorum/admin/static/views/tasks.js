@@ -50,14 +50,12 @@ class Tree {
   constructor(id, parent) {
     this.#place = el("div", { class: "task-tree", "data-peer": id });
     parent.append(el("section", {}, el("h3", {}, who(id), " ", this.#count), this.#place));
-    this.#place.addEventListener(
-      "toggle",
-      ({ target }) => {
-        if (target.open) this.#folded.delete(target.dataset.path);
-        else this.#folded.add(target.dataset.path);
-      },
-      true,
-    );
+    // Keys click as well. "toggle" would come later, perhaps after all was drawn anew.
+    this.#place.addEventListener("click", ({ target }) => {
+      const details = target.closest("summary")?.parentElement;
+      if (details?.open) this.#folded.add(details.dataset.path);
+      else if (details) this.#folded.delete(details.dataset.path);
+    });
   }
 
   show(tree, wanted) {
