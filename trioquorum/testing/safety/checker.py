@@ -109,7 +109,9 @@ class Safety:
                 )
         self._past.event(peer, db, event)
         if db is not None and isinstance(event, Committed | Established):
-            self._sessions.look(peer, db.tree, event, self._past.reached(peer))
+            # What an unestablished leader sent is beyond all that is known to be committed: not to be compared.
+            reached = 0 if self._past.lacks(peer) else self._past.reached(peer)
+            self._sessions.look(peer, db.tree, event, reached)
 
     def frame(
         self, dialler: int | None, listener: int, port: int, link: int, frame: bytes, *, dialler_sends: bool

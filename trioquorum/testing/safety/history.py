@@ -86,7 +86,7 @@ class History:
         self.leaders[epoch] = peer
         self.ends.add(self._reached.get(peer, 0))
         self._newest = epoch
-        if self.history and not self._lacks(peer):
+        if self.history and not self.lacks(peer):
             # The digest of a tree whose history lacks anything, or has more, is another one.
             expected = self._digests.get(self.history[-1])
             invariant(
@@ -114,12 +114,12 @@ class History:
             reached = db.tree.last_zxid
         self._reached[peer] = reached
         at = bisect_right(self.history, reached)
-        if at and not self._lacks(peer):
+        if at and not self.lacks(peer):
             zxid, digest = self.history[at - 1], db.tree.digest
             expected = self._digests.setdefault(zxid, digest)
             invariant(expected == digest, "equal histories make equal trees", peer=peer, zxid=zxid)
 
-    def _lacks(self, peer: int) -> bool:
+    def lacks(self, peer: int) -> bool:
         """Whether ``peer`` took over something at the end of its history that nobody told of: then digests say nothing.
 
         The leader who sent it may have ended before it was established.
