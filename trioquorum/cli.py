@@ -13,7 +13,7 @@ import trio
 import typer
 
 from trioquorum import __version__, cli_backup, cli_files, cli_live, cli_simulate
-from trioquorum.cli_parts import DEFAULT_CLIENT_PORT, hosts_of
+from trioquorum.cli_parts import BASE_PORT, DEFAULT_CLIENT_PORT, hosts_of
 from trioquorum.config import (
     STANDALONE_CLIENT,
     PeerSpec,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from trioquorum.events import Events
     from trioquorum.link_security import LinkSecurity
 
-BASE_PORT: Final = 2181
 PIPE_COLUMNS: Final = 200
 LAG_SHOWN: Final = 1000
 """Transactions behind the leader from which on a peer is coloured: half a second of a busy ensemble."""

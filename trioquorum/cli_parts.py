@@ -16,6 +16,9 @@ from trioquorum.status import Target
 from trioquorum.transport import Address
 
 DEFAULT_CLIENT_PORT: Final = 2181
+BASE_PORT: Final = 2181
+"""The first client port of a whole ensemble on this machine."""
+
 PROGRESS_BYTES_MIN: Final = 4 << 20
 """Less is read before anybody would look at a bar."""
 

@@ -3,12 +3,14 @@
 import secrets
 import subprocess
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
 from trioquorum import __version__
+from trioquorum.cli_parts import BASE_PORT
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -21,11 +23,25 @@ if TYPE_CHECKING:
 FRESH_SEEDS: Final = 1 << 40
 NOTHING: Final = "-"
 
+LIVE_PEERS: Final = 3
+FOR_LIVE: Final = ("load", "base_port")
+FOR_BOTH: Final = ("live", "seed", "peers")
+"""Options of ``--live`` alone, and those that it shares; they are checked because what is ignored would surprise."""
+
+Keep = Annotated[str | None, typer.Option(help="Only these strikes of the plan, by number and commas; - is none.")]
+LimitMinutes = Annotated[float | None, typer.Option(help="Begin no new seed after so many minutes of real time.")]
+Live = Annotated[
+    bool, typer.Option("--live", help="Run in real time until Ctrl-C, with a page to watch it and break something.")
+]
+
 
 def simulate(
+    ctx: typer.Context,
     seed: Annotated[int | None, typer.Option(help="The (first) seed [default: a fresh one, which is printed].")] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 1,
-    peers: Annotated[int | None, typer.Option(help="Voters [default: drawn from the seed].", min=1, max=9)] = None,
+    peers: Annotated[
+        int | None, typer.Option(help="Voters [default: drawn from the seed; --live: 3].", min=1, max=9)
+    ] = None,
     faults: Annotated[
         str, typer.Option(help="Which may strike: all, none, network, disk, process, or kinds, by commas.")
     ] = "all",
@@ -33,9 +49,7 @@ def simulate(
         float | None, typer.Option(help="Virtual minutes under faults [default: drawn from the seed].")
     ] = None,
     workloads: Annotated[str | None, typer.Option(help="Workloads, by commas [default: drawn from the seed].")] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Only these strikes of the plan, by number and commas; - is none.")
-    ] = None,
+    keep: Keep = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Print everything that happens, with its virtual time.")
     ] = False,
@@ -50,9 +64,10 @@ def simulate(
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record a single run in this file; the page opens it.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes for several seeds [default: one a core].")] = None,
-    limit_minutes: Annotated[
-        float | None, typer.Option(help="Begin no new seed after so many minutes of real time.")
-    ] = None,
+    limit_minutes: LimitMinutes = None,
+    live: Live = False,
+    load: Annotated[float, typer.Option(help="--live: writes per second of a client.", min=0, max=1000)] = 3.0,
+    base_port: Annotated[int, typer.Option(help="--live: first client port; 0 takes free ports.")] = BASE_PORT,
 ) -> None:
     """Simulate ensembles under faults; each run is repeated exactly by its seed. Exit code 1 when one breaks a rule."""
     # The simulator and the servers in it load only now: help does not wait for them.
@@ -61,7 +76,11 @@ def simulate(
     from trioquorum.testing.plan import kinds_of
     from trioquorum.testing.workloads import ALL_WORKLOADS
 
+    first = secrets.randbelow(FRESH_SEEDS) if seed is None else seed
     try:
+        _check_together(ctx, live=live)
+        if live:
+            _live(first, peers or LIVE_PEERS, load, base_port)
         if record is not None and seeds != 1:
             raise ConfigError("--record is for a single run; drop --seeds")
         choice = Choice(
@@ -75,7 +94,6 @@ def simulate(
     except ConfigError as error:
         typer.echo(f"trioquorum: {error}", err=True)
         raise typer.Exit(2) from None
-    first = secrets.randbelow(FRESH_SEEDS) if seed is None else seed
     if given is not None or seeds == 1:
         wanted = given or choice.plan(first)
         summary = Summary()
@@ -85,12 +103,60 @@ def simulate(
         summary = _campaign(first, seeds, choice, jobs, limit_minutes)
     _sum_up(summary, first)
     if summary.failures:
-        report = summary.failures[0]
-        shrunk = _shrink(report) if shrink else None
-        _explain(report, choice, shrunk, traced=trace)
-        if save is not None:
-            _save(report, shrunk, save)
-        raise typer.Exit(1)
+        _fail(summary.failures[0], choice, shrink=shrink, traced=trace, save=save)
+
+
+def _check_together(ctx: typer.Context, *, live: bool) -> None:
+    """Whether the options that were given go together.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    from trioquorum.errors import ConfigError
+
+    for option in ctx.command.params:
+        source = ctx.get_parameter_source(option.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if live and option.name not in (*FOR_BOTH, *FOR_LIVE):
+            raise ConfigError(f"{option.opts[0]} does not go with --live, which runs until Ctrl-C; drop one of them")
+        if not live and option.name in FOR_LIVE:
+            raise ConfigError(f"{option.opts[0]} is for --live; add that, or drop it")
+
+
+def _live(seed: int, peers: int, load: float, base_port: int) -> NoReturn:
+    """Run until a signal, and leave with an exit code.
+
+    Raises:
+        ConfigError: there are no such ports.
+    """
+    from trioquorum import watched
+    from trioquorum.ensemble import lay_out, page_port
+    from trioquorum.running import say, tell_why, until_signalled
+    from trioquorum.testing.seeded import run_in_real_time
+
+    specs = lay_out(peers, base_port)
+    say(f"simulating {peers} peers in this process, seed {seed}; what they store is gone at the end")
+
+    def serving(page: str) -> None:
+        hosts = ",".join(f"{spec.client.host}:{spec.client.port}" for spec in specs if spec.client is not None)
+        typer.echo(f"The simulated ensemble serves. Clients connect to {hosts}\n  page    {page}\nCtrl-C stops it.")
+
+    work = partial(watched.run, specs, seed, load, say, serving, page_port(base_port))
+    try:
+        run_in_real_time(until_signalled, work)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
+        raise typer.Exit(tell_why(error)) from None
+    raise typer.Exit
+
+
+def _fail(report: "Report", choice: "Choice", *, shrink: bool, traced: bool, save: Path | None) -> NoReturn:
+    """Say what failed, once it is as small as is wanted, and leave."""
+    shrunk = _shrink(report) if shrink else None
+    _explain(report, choice, shrunk, traced=traced)
+    if save is not None:
+        _save(report, shrunk, save)
+    raise typer.Exit(1)
 
 
 def _run(plan: "Plan", *, trace: bool, record: Path | None) -> "Report":

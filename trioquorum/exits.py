@@ -26,14 +26,14 @@ def explain(error: BaseException) -> tuple[Exit, str]:
     Of an exception group the weightiest error counts: a broken safety rule, then a failed disk, then the rest in the
     order in which they are inside.
     """
-    leaves = list(_leaves(error))
-    return _explain(min(leaves, key=_rank))
+    return _explain(min(leaves(error), key=_rank))
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """``error``, or what is in the group that it is."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error
 

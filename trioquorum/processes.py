@@ -11,7 +11,17 @@ import msgspec
 import trio
 
 from trioquorum.admin.feed import EnsembleState, PeerProcess
-from trioquorum.admin.orders import AnyOrder, Heal, Kill, Partition, Pause, Restart, Resume
+from trioquorum.admin.orders import (
+    AnyOrder,
+    Heal,
+    Kill,
+    Partition,
+    Pause,
+    Restart,
+    Resume,
+    check_groups,
+    parted_from,
+)
 from trioquorum.config import PeerSpec
 from trioquorum.errors import ConfigError
 
@@ -197,20 +207,10 @@ class PeerProcesses:
 
     async def _part(self, groups: list[list[int]]) -> None:
         await trio.lowlevel.checkpoint()
-        members = [peer for group in groups for peer in group]
-        for peer in members:
-            self._check(peer)
-        if len(set(members)) < len(members):
-            raise ConfigError("a peer is on one side of a partition only")
+        check_groups(groups, self._specs)
         self._groups = groups
         for peer in self._specs:
             await self._tell_parted(peer)
-
-    def _parted(self, peer: int) -> list[int]:
-        """Everybody in another group than ``peer``, if it is in one."""
-        if not any(peer in group for group in self._groups):
-            return []
-        return sorted(other for group in self._groups if peer not in group for other in group)
 
     async def _tell_parted(self, peer: int) -> None:
         process = self._processes[peer]
@@ -218,6 +218,6 @@ class PeerProcesses:
         await trio.lowlevel.checkpoint()
         try:
             with trio.move_on_after(ORDER_S):
-                await process.stdin.send_all(msgspec.json.encode(self._parted(peer)) + b"\n")
+                await process.stdin.send_all(msgspec.json.encode(parted_from(peer, self._groups)) + b"\n")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # It has ended, or is about to.

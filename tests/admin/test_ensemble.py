@@ -1,30 +1,28 @@
 """A whole ensemble of real processes: a killed leader's election in the feed, client sessions, the controls."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from trio_websocket import WebSocketConnection, open_websocket_url, wrap_client_stream
+from trio_websocket import wrap_client_stream
 
+from tests.admin.hand import WITHIN_S, controls, seen, snapshot_of, state_of
 from tests.admin.stream import SessionStream
 from trioquorum import ensemble
 from trioquorum.admin.feed import (
     AnyFrame,
     AskTrace,
-    EnsembleState,
     EventFrame,
     Problem,
     Snapshot,
-    encode,
     event_of,
-    frames_of,
 )
-from trioquorum.admin.orders import AnyOrder, Heal, Kill, Partition, Pause, Restart, Resume
-from trioquorum.admin.reader import FeedReader, open_feed
+from trioquorum.admin.orders import Heal, Kill, Partition, Pause, Restart, Resume
+from trioquorum.admin.reader import open_feed
 from trioquorum.client import Client, WatchEvent, connect
 from trioquorum.config import PeerSpec
 from trioquorum.errors import Code, LinkClosed, RequestFailed
@@ -32,9 +30,6 @@ from trioquorum.events import Committed, Elected, Established, Event, Proposed, 
 from trioquorum.wire.records import Acl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-WITHIN_S = 45
-"""A bound against hanging, no measure."""
 
 
 @asynccontextmanager
@@ -55,22 +50,6 @@ async def running(tmp_path: Path, peers: int = 3) -> AsyncIterator[tuple[tuple[P
         nursery.cancel_scope.cancel()
 
 
-async def seen(feed: FeedReader, holds: Callable[[AnyFrame], bool]) -> AnyFrame:
-    """Read until there is such a frame."""
-    with trio.fail_after(WITHIN_S):
-        while True:
-            for frame in await feed.receive():
-                if holds(frame):
-                    return frame
-
-
-async def snapshot_of(url: str) -> Snapshot:
-    async with open_feed(url) as feed:
-        found = await seen(feed, lambda frame: isinstance(frame, Snapshot))
-    assert isinstance(found, Snapshot)
-    return found
-
-
 async def role_of(specs: tuple[PeerSpec, ...], role: str) -> int:
     """Who has this role."""
     with trio.fail_after(WITHIN_S):
@@ -87,42 +66,6 @@ async def role_of(specs: tuple[PeerSpec, ...], role: str) -> int:
 
 def events_in(frames: list[EventFrame]) -> list[Event]:
     return [event for frame in frames if (event := event_of(frame.fact)) is not None]
-
-
-class Controls:
-    """A page at ``/ensemble``."""
-
-    def __init__(self, connection: WebSocketConnection) -> None:
-        self._connection = connection
-
-    async def read(self) -> AnyFrame:
-        message = await self._connection.get_message()
-        assert isinstance(message, bytes)
-        (frame,) = frames_of(message)
-        return frame
-
-    async def order(self, order: AnyOrder) -> None:
-        await self._connection.send_message(encode(order))
-
-    async def until(self, holds: Callable[[EnsembleState], bool]) -> None:
-        with trio.fail_after(WITHIN_S):
-            while True:
-                frame = await self.read()
-                assert isinstance(frame, EnsembleState), frame
-                if holds(frame):
-                    return
-
-
-@asynccontextmanager
-async def controls(page: str) -> AsyncIterator[Controls]:
-    url = page.replace("http://", "ws://") + "/ensemble"
-    headers = [(b"Origin", page.encode())]
-    async with open_websocket_url(url, subprotocols=["trioquorum.ensemble"], extra_headers=headers) as connection:
-        yield Controls(connection)
-
-
-def state_of(peer: int, state: str) -> Callable[[EnsembleState], bool]:
-    return lambda told: any(each.id == peer and each.state == state for each in told.peers)
 
 
 async def test_the_feed_shows_the_election_after_the_leader_was_killed(tmp_path: Path) -> None:

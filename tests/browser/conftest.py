@@ -29,16 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="there is no chromium on the PATH"))
 
 
-class RunningEnsemble:
-    """``trioquorum ensemble`` as a process; ``url`` is the page with the controls, ``hosts`` where clients connect."""
+class Started:
+    """A command that runs three peers: a process. ``url`` is the page with the controls, ``hosts`` is for clients."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "trioquorum", "ensemble", "--peers", "3", "--base-port", "0"]
+        command = [sys.executable, "-m", "trioquorum", *words, "--peers", "3", "--base-port", "0"]
         self._log = (folder / "log").open("wb+")
-        self._process = subprocess.Popen(
-            [*command, "--data-dir", str(folder / "data")], stdout=subprocess.PIPE, stderr=self._log, text=True
-        )
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         self.hosts, self.url = self._read()
 
     def _read(self) -> tuple[str, str]:
@@ -51,6 +49,23 @@ class RunningEnsemble:
                 assert hosts is not None
                 return hosts[1], page[1]
         raise AssertionError(f"the ensemble did not start: {told}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(WITHIN_S)
+        self._process.stdout.close()
+        self._log.close()
+
+
+class RunningEnsemble(Started):
+    """``trioquorum ensemble``."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "ensemble", "--data-dir", str(folder / "data"))
 
     @property
     def peers_file(self) -> Path:
@@ -65,16 +80,6 @@ class RunningEnsemble:
             if "--id" in words and words[words.index("--id") + 1] == str(peer):
                 return int(pid)
         raise AssertionError(f"peer {peer} does not run")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdout is not None
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(WITHIN_S)
-        self._process.stdout.close()
-        self._log.close()
 
 
 class Watched:

@@ -1,4 +1,4 @@
-"""The page's controls of ``trioquorum ensemble``: orders from pages, and the state of the peers to them."""
+"""The page's controls of an ensemble on this machine: orders from pages, and the state of the peers to them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol

@@ -219,7 +219,7 @@ class Problem(Frame, frozen=True, tag="problem"):
 
 
 class PeerProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer of an ensemble on this machine. ``state``: running, paused, ended, then with the exit ``code``."""
+    """A peer of an ensemble on this machine. ``state``: running, paused, ended; then ``code`` is how, if known."""
 
     id: int
     state: str
@@ -228,7 +228,7 @@ class PeerProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnsembleState(Frame, frozen=True, tag="ensemble"):
-    """The peers as processes: the first frame of ``/ensemble``, and again after every change.
+    """The peers as what runs them sees them: the first frame of ``/ensemble``, and again after every change.
 
     ``groups`` are the sides of the partition in force; empty when there is none.
     """

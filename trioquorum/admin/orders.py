@@ -1,28 +1,31 @@
-"""What a page may order at ``/ensemble``, which only ``trioquorum ensemble`` serves."""
+"""What a page may order at ``/ensemble``, which ``trioquorum ensemble`` and the simulator serve, and nobody else."""
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
+from trioquorum.errors import ConfigError
+
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):
-    """What a page sends to ``/ensemble``, which only ``trioquorum ensemble`` serves: one msgpack map a message."""
+    """What a page sends to ``/ensemble``: one msgpack map a message."""
 
 
 class Kill(Order, frozen=True, tag="kill"):
-    """``kill -9``."""
+    """``kill -9``; a peer in memory loses its power."""
 
     peer: int
 
 
 class Pause(Order, frozen=True, tag="pause"):
-    """Stop the process where it is (SIGSTOP)."""
+    """Stop the peer where it is (SIGSTOP)."""
 
     peer: int
 
 
 class Resume(Order, frozen=True, tag="resume"):
-    """Let a paused process go on."""
+    """Let a paused peer go on."""
 
     peer: int
 
@@ -55,3 +58,24 @@ def decode_order(data: bytes) -> AnyOrder:
         msgspec.DecodeError: it is nothing of that.
     """
     return _orders.decode(data)
+
+
+def check_groups(groups: list[list[int]], known: Collection[int]) -> None:
+    """Whether the peers that are ``known`` can be parted so.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    members = [peer for group in groups for peer in group]
+    for peer in members:
+        if peer not in known:
+            raise ConfigError(f"there is no peer {peer}")
+    if len(set(members)) < len(members):
+        raise ConfigError("a peer is on one side of a partition only")
+
+
+def parted_from(peer: int, groups: list[list[int]]) -> list[int]:
+    """Everybody in another group than ``peer``, if it is in one."""
+    if not any(peer in group for group in groups):
+        return []
+    return sorted(other for group in groups if peer not in group for other in group)

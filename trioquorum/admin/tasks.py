@@ -1,16 +1,22 @@
 """The nursery tree, from Trio's own introspection."""
 
+from contextvars import ContextVar
+from typing import Final
+
 import trio
 
 from trioquorum.admin.feed import TaskInfo
 
+ROOT: Final[ContextVar[trio.lowlevel.Task | None]] = ContextVar("ROOT", default=None)
+"""What all tasks of a peer are below that shares its process with others; inherited from task to task."""
+
 
 def task_tree(tasks_max: int, depth_max: int) -> TaskInfo | None:
-    """Every task of this process below Trio's own root, at most ``tasks_max`` and none deeper than ``depth_max``.
+    """Every task below ``ROOT``, else below Trio's own root, at most ``tasks_max`` and none deeper than ``depth_max``.
 
     ``None`` outside of a Trio program.
     """
-    root = trio.lowlevel.current_root_task()
+    root = ROOT.get() or trio.lowlevel.current_root_task()
     if root is None:
         return None
     return _Walk(tasks_max).task(root, depth_max)

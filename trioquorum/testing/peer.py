@@ -1,7 +1,7 @@
 """One peer of an ensemble in memory: its disk, which outlives it, and its lives from start to stop or crash."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ from trioquorum.errors import DiskFailed
 from trioquorum.events import Established, Event, Events, PeerStarted, StateChanged
 from trioquorum.peer.members import Members
 from trioquorum.peer.oracle import Ask
-from trioquorum.peer.run import Surroundings, serve
+from trioquorum.peer.run import Surroundings, serve as serve_peer
 from trioquorum.storage.database import Database
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing.network import Network, node_name
@@ -23,12 +23,16 @@ from trioquorum.zab.quorum import QuorumConfig
 DOWN: Final = "down"
 WALL_CLOCK_START_MS: Final = 1_700_000_000_000
 
+Serve = Callable[[ServerConfig, Events, Surroundings], Awaitable[object]]
+"""What a life is, as ``peer.run.serve``."""
+
 
 class MemoryPeer:
     """A peer, running or not. ``node`` is its name in the network, ``disk`` what it will find at its next start.
 
     ``running`` says that it was started and neither stopped nor crashed, ``state`` is that of ``StateChanged`` or
-    ``down``; ``established`` is set while it serves. ``wall_offset_ms`` is how wrong its wall clock goes.
+    ``down``; ``established`` is set while it serves. ``wall_offset_ms`` is how wrong its wall clock goes. ``serve``
+    is what its lives from the next one on are: more than the peer alone where somebody looks.
     """
 
     def __init__(self, config: ServerConfig, disk: MemoryDisk, network: Network, seed: int) -> None:
@@ -37,6 +41,7 @@ class MemoryPeer:
         self.config = config
         self.disk = disk
         self.oracle: Ask | None = None
+        self.serve: Serve = serve_peer
         self.running = False
         self.state = DOWN
         self.established: Established | None = None
@@ -211,7 +216,7 @@ class Life:
         NODE.set(self.peer.node)
         try:
             with self.scope:
-                await serve(self.peer.config, Events(self._tell), self.peer.surroundings(self))
+                await self.peer.serve(self.peer.config, Events(self._tell), self.peer.surroundings(self))
         except* DiskFailed as group:
             if not (self.power_off or self._in_order(group)):
                 raise

@@ -1,4 +1,4 @@
-// What only `trioquorum ensemble` has: its peers are killed, paused, started again and parted from each other.
+// What only `trioquorum ensemble` and the simulator have: peers are killed, paused, started again and parted from each other.
 import { encode } from "../lib/msgpack/index.mjs";
 import { framesOf, protocols } from "../net/feed.js";
 import { button, colour, el } from "./dom.js";
@@ -21,7 +21,7 @@ export function mount(root, { model, feeds, token, toast }) {
   root.hidden = false;
   root.append(
     el("div", { class: "row" }, el("h2", {}, "Break something"), el("span", { class: "grow" }), part, heal),
-    el("table", {}, el("caption", { class: "sr" }, "The processes of the ensemble"), rows));
+    el("table", {}, el("caption", { class: "sr" }, "The peers of the ensemble"), rows));
 
   const take = (frame) => {
     if (frame.frame === "problem") return toast(`${frame.what}: ${frame.reason}`);
