@@ -117,5 +117,27 @@ def test_a_peer_that_was_started_again_looks_anew() -> None:
     assert [it.began_ms for it in found] == [0, 5001]
 
 
+def test_a_leader_that_dies_at_once_is_followed_by_an_election_of_its_own() -> None:
+    again = at(
+        (1500, 1, looks("the leader is silent")),
+        (1501, 1, begins(1)),
+        (1505, 3, looks("the leader is silent")),
+        (1506, 3, begins(3)),
+        (1540, 1, elected(3)),
+        (1550, 3, serves("leader", 3)),
+        (1552, 1, serves("follower", 3)),
+    )
+    found = elections_of([*STORY, *again])
+    assert [(it.began_ms, it.over, it.peers) for it in found] == [(1000, True, [1, 2]), (1500, True, [1, 3])]
+    assert "peer 2 was elected" in summary(found[0])
+    assert "peer 3 was elected" in summary(found[1])
+
+
+def test_who_looks_a_little_later_holds_the_same_election() -> None:
+    late = at((2000, 3, looks()), (2001, 3, begins(3)), (2050, 3, serves("follower")))
+    (election,) = elections_of([*STORY, *late])
+    assert election.peers == [1, 2, 3]
+
+
 def test_nothing_is_no_election() -> None:
     assert elections_of(at((0, 1, serves("follower")), (9, 1, Committed(zxid=1)))) == []

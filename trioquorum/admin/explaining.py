@@ -12,7 +12,7 @@ from trioquorum import events as kinds
 from trioquorum.events import Event
 
 TOGETHER_MS: Final = 2000
-"""Peers that begin to look within this time of each other hold one election; their clocks may differ as well."""
+"""Who begins to look so soon after the others served holds the same election, unless it did; clocks may differ too."""
 
 UNTRUSTED_ZXID: Final = -1
 REPEATS_MIN: Final = 3
@@ -63,18 +63,21 @@ def elections_of(heard: Iterable[Heard]) -> list[Election]:
     found: list[Election] = []
     current: list[Heard] = []
     looking: set[int] = set()
+    served: set[int] = set()  # in the current election
     last_ms = 0
     for it in told:
         begins = isinstance(it.event, kinds.StateChanged) and it.event.new == "looking"
-        if begins and not looking and it.wall_ms - last_ms > TOGETHER_MS:
+        if begins and not looking and (it.peer in served or it.wall_ms - last_ms > TOGETHER_MS):
             _close(found, current, over=True)
             current = []
+            served.clear()
         if begins:
             looking.add(it.peer)
         if current or begins:
             current.append(it)
         if isinstance(it.event, kinds.Established) and it.peer in looking:
             looking.discard(it.peer)
+            served.add(it.peer)
             last_ms = it.wall_ms
         if isinstance(it.event, kinds.PeerStarted):
             looking.discard(it.peer)
