@@ -300,6 +300,41 @@ def test_a_token_is_asked_for_and_remembered_in_the_tab_alone(blank: Watched, gu
     assert page.evaluate("JSON.stringify(localStorage)").find(TOKEN) < 0
 
 
+CONTROLS = """
+import sys, trio
+from pathlib import Path
+from trioquorum.admin.controls import Controls
+from trioquorum.admin.settings import AdminSettings
+from trioquorum.processes import PeerProcesses
+
+nobody = PeerProcesses((), Path(), Path(), "info", print)
+controls = Controls(AdminSettings(host="127.0.0.1", port=0, token=sys.argv[1]), nobody)
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        print(await nursery.start(controls.port.run), flush=True)
+
+trio.run(main)
+"""
+
+
+def test_a_page_with_controls_knows_a_wrong_token_too(blank: Watched) -> None:
+    with subprocess.Popen([sys.executable, "-c", CONTROLS, TOKEN], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            page = blank.page
+            page.goto(process.stdout.readline().strip())
+            page.fill("#token", "wrong")
+            page.keyboard.press("Enter")
+            expect(page.locator("dialog")).to_contain_text("That one is not right")
+            page.fill("#token", TOKEN)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#controls h2")
+            expect(page.locator("dialog")).to_have_count(0)
+        finally:
+            process.kill()
+
+
 def test_a_token_of_the_address_is_taken_out_of_it(blank: Watched, guarded: str) -> None:
     page = blank.page
     page.goto(f"{guarded}/#token={TOKEN}")

@@ -43,7 +43,7 @@ class Controls:
         self.port = AdminPort(
             settings,
             open_paths={"/peers.json": self._list},
-            paths={},
+            paths={"/commands/ruok": self._well},
             endpoints={
                 "/ensemble": Endpoint(
                     subprotocol=CONTROL_PROTOCOL,
@@ -59,6 +59,12 @@ class Controls:
         await trio.lowlevel.checkpoint()
         peers = [{"id": peer.id, "admin": peer.admin} for peer in self._peers.state().peers]
         return json_answer({"self": None, "controls": True, "token": bool(self._settings.token), "peers": peers})
+
+    async def _well(self, head: Head) -> Answer:
+        """What a page tries its token at, as at the port of a peer."""
+        del head
+        await trio.lowlevel.checkpoint()
+        return json_answer({"command": "ruok", "error": None})
 
     async def _control(self, connection: WebSocketConnection, remote: str) -> None:
         del remote
