@@ -1,7 +1,7 @@
 """A standalone server's whole pipeline, from the bytes of requests to the bytes of replies, without sockets or disk."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -38,9 +38,8 @@ from trioquorum.zab.quorum import Member, QuorumConfig
 class ReadyLog(LogWriter):
     """What is appended counts as durable once the wake-up is over."""
 
-    def append(self, zxid: int, payload: bytes) -> None:
-        del payload
-        self.last_appended = zxid
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        self.last_appended = records[-1][0]
 
 
 class Desk:

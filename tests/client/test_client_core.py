@@ -87,7 +87,7 @@ def test_a_reply_must_not_read_into_the_next_frame() -> None:
     core = connected()
     submitted(core, Request(Op.EXISTS, b"", StatResponse.decode_from), read("/b"))
     body = StatResponse(stat()).encode()
-    with pytest.raises(PeerProtocolError, match="truncated StatResponse"):
+    with pytest.raises(PeerProtocolError, match="truncated Stat"):
         list(core.feed(reply_frame(1, body[:-20]) + reply_frame(2)))
 
 

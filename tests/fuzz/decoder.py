@@ -14,8 +14,6 @@ import typer
 
 from tests.fuzz import recorded
 from trioquorum.errors import FrameRefused, PeerProtocolError, RequestFailed
-from trioquorum.pipeline.service import WRITES
-from trioquorum.tree.prep_ops import decode_create
 from trioquorum.wire.client import (
     REQUEST_HEADER,
     decode_connect,
@@ -24,9 +22,10 @@ from trioquorum.wire.client import (
     decode_path_watch,
 )
 from trioquorum.wire.framing import FrameSplitter
-from trioquorum.wire.ops import Op
+from trioquorum.wire.ops import WRITES, Op
 from trioquorum.wire.records import (
     AuthRequest,
+    CreateRequest,
     CreateTtlRequest,
     PathRequest,
     PathTypeRequest,
@@ -45,9 +44,9 @@ _LENGTH_BYTES: Final = 4
 _NUMBERS: Final = [number.to_bytes(4, signed=True) for number in (0, 1, -1, -2, 127, 2**15, 2**31 - 1, -(2**31))]
 
 DECODERS: Final[dict[int, Callable[[bytes], object]]] = {
-    Op.CREATE: decode_create,
-    Op.CREATE2: decode_create,
-    Op.CREATE_CONTAINER: decode_create,
+    Op.CREATE: CreateRequest.decode_from,
+    Op.CREATE2: CreateRequest.decode_from,
+    Op.CREATE_CONTAINER: CreateRequest.decode_from,
     Op.CREATE_TTL: CreateTtlRequest.decode_from,
     Op.DELETE: PathVersionRequest.decode_from,
     Op.CHECK: PathVersionRequest.decode_from,

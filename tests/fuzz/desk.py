@@ -2,6 +2,7 @@
 
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -42,9 +43,8 @@ _EVENT_BYTES_MIN = 28
 class ReadyLog(LogWriter):
     """What is appended is durable as soon as the role asks: ``Desk.settle`` says so."""
 
-    def append(self, zxid: int, payload: bytes) -> None:
-        del payload
-        self.last_appended = zxid
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        self.last_appended = records[-1][0]
 
 
 class Desk:

@@ -60,7 +60,7 @@ class Peer:
             record = CreateTxn(f"/{zxid:x}", data, [Acl(31, "world", "anyone")], False, 1)
             txn = Txn(TxnHeader(1, 1, zxid, 1, Op.CREATE), record)
             payload = txn.encode()
-            self.db.append(zxid, payload)
+            self.db.append([(zxid, payload)])
             self.db.apply(txn, payload)
 
     def commit(self, *zxids: int, data: bytes = b"") -> None:

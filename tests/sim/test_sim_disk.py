@@ -63,7 +63,7 @@ async def test_flushes_take_their_time_and_stall(autojump_clock: MockClock, nurs
     took_s = []
     for zxid, payload in creates(range(1, 101)):
         began = trio.current_time()
-        db.append(zxid, payload)
+        db.append([(zxid, payload)])
         await db.log.drained()
         took_s.append(trio.current_time() - began)
     stalls = [time_s for time_s in took_s if time_s > 1.0]
@@ -388,7 +388,7 @@ async def test_the_logged_zxid_is_what_the_files_hold(autojump_clock: MockClock)
                 if step == "append":
                     first = db.last_logged + 1
                     for zxid, payload in creates(range(first, first + rng.randrange(1, 5))):
-                        db.append(zxid, payload)
+                        db.append([(zxid, payload)])
                     await db.log.drained()
                     assert disk.logged_zxid() == db.last_logged
                 elif step == "snapshot":
@@ -404,7 +404,7 @@ async def test_the_logged_zxid_is_what_the_files_hold(autojump_clock: MockClock)
             first = db.last_logged + 1
             disk.flush_latency_s = 0.5
             for zxid, payload in creates(range(first, first + 3)):
-                db.append(zxid, payload)
+                db.append([(zxid, payload)])
             await trio.sleep(rng.uniform(0.1, 0.9))
             after = disk.crash()
             nursery.cancel_scope.cancel()
@@ -426,7 +426,7 @@ async def directory(seed: int) -> tuple[SimDisk, Database]:
         await nursery.start(db.log.run)
         for part in range(3):
             for zxid, payload in creates(range(5 * part + 1, 5 * part + 6)):
-                db.append(zxid, payload)
+                db.append([(zxid, payload)])
             await db.log.drained()
             db.fast_forward()
             await (db.take_snapshot() if part < 1 else db.log.roll())

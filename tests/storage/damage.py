@@ -171,7 +171,7 @@ async def _written(*files: tuple[Part, ...], snapshot_behind: int = 0) -> Direct
                 if zxid >> 32 > db.last_zxid >> 32:
                     db.begin_epoch(zxid >> 32 << 32)
                 payload = Txn(TxnHeader(SESSION, cxid, zxid, TIME_MS, kind), record).encode()
-                db.append(zxid, payload)
+                db.append([(zxid, payload)])
                 await db.log.drained()
                 db.apply(decode_txn(payload), payload)
                 states[zxid] = deepcopy(content(db.tree))

@@ -41,7 +41,7 @@ def directory(snapshots: dict[int, DataTree], *logs: list[int]) -> dict[str, byt
 
 def append(db: Database, *zxids: int) -> None:
     for zxid, payload in creates(zxids):
-        db.append(zxid, payload)
+        db.append([(zxid, payload)])
 
 
 def commit(db: Database, *zxids: int) -> None:

@@ -46,7 +46,7 @@ async def test_a_snapshot_is_due_after_so_many_transactions_or_so_much_log(
         nursery.start_soon(keeper.run)
         for zxid in range(1, 12):
             payload = create(zxid, f"/n{zxid}", bytes(1000))
-            db.append(zxid, payload)
+            db.append([(zxid, payload)])
             db.apply(decode_txn(payload), payload)
         await trio.sleep(5)
         nursery.cancel_scope.cancel()

@@ -43,7 +43,7 @@ class Bench:
 
     def append(self, *zxids: int) -> None:
         for zxid, payload in creates(zxids):
-            self.writer.append(zxid, payload)
+            self.writer.append([(zxid, payload)])
 
 
 async def test_the_next_batch_gathers_while_a_flush_is_in_flight(
@@ -73,7 +73,7 @@ async def test_a_batch_is_bounded(nursery: trio.Nursery, autojump_clock: trio.te
     size = len(create(1, "/n1"))
     bench = Bench(log_batch_bytes_max=3 * size)
     bench.append(*range(1, 9))
-    bench.writer.append(9, create(9, "/n9", bytes(10 * size)))
+    bench.writer.append([(9, create(9, "/n9", bytes(10 * size)))])
     await nursery.start(bench.writer.run)
     await bench.writer.drained()
     assert [zxid for _, zxid in bench.flushed] == [3, 6, 8, 9]

@@ -3,7 +3,6 @@ import pytest
 from trioquorum.errors import Code, CorruptSnapshot, RequestFailed
 from trioquorum.tree.acl import (
     OPEN_ACL,
-    OPEN_ACL_BYTES,
     OPEN_ACL_ID,
     AclCache,
     allowed,
@@ -13,7 +12,7 @@ from trioquorum.tree.acl import (
     redacted,
 )
 from trioquorum.wire.ops import Perm
-from trioquorum.wire.records import Acl, SetAclRequest
+from trioquorum.wire.records import OPEN_ACL_BYTES, Acl, SetAclRequest
 
 BOB = ("digest", "bob:fyVmFCwVbTJYrznoSu1koqYEYF0=")
 HERE = ("ip", "127.0.0.1")

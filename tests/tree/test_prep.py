@@ -301,7 +301,7 @@ def test_pending_ephemerals_are_forgotten_with_their_changes(server: Server, cli
         server.commit(made)
         server.commit(gone)
     assert not server.prep.pending._ephemerals
-    assert not server.prep.pending._proposed
+    assert not server.prep.pending._changes
 
 
 # Clean-up of containers and TTL nodes

@@ -177,7 +177,7 @@ def test_any_history_is_the_models(history: list[Step | list[Step]], chance: Ran
             assert shown.num_children == len(node.children or ())
     ephemerals = {path for paths in tree.ephemerals.values() for path in paths}
     assert ephemerals == {path for path, node in model.nodes.items() if node[4]}
-    assert not server.prep.pending._proposed
+    assert not server.prep.pending._changes
     assert tree.digest == sum(node.digest for node in tree.nodes.values()) % 2**64
 
 

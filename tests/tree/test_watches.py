@@ -200,7 +200,7 @@ def test_the_table_agrees_with_a_plain_one(steps: list[tuple[str, str, int, int]
                 plain[path, w] = plain.get((path, w), 0) & ~Mode.STANDARD
         plain = {key: held for key, held in plain.items() if held}
         assert table.watches() == len(plain)
-        assert bool(table) == bool(plain)
+        assert bool(table.by_path) == bool(plain)
         assert table._recursive == sum(1 for held in plain.values() if held & Mode.RECURSIVE)
         for (at, w), held in plain.items():
             assert table.modes(at, ears[w]) == held

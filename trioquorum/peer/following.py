@@ -243,8 +243,7 @@ class Following:
         match effect:
             case effects.Log(payloads):
                 peer.stats.learner_proposals += len(payloads)
-                for payload in payloads:
-                    peer.db.append(payload_zxid(payload), payload)
+                peer.db.append([(payload_zxid(payload), payload) for payload in payloads])
             case effects.Commit(payloads) if service is None:
                 for payload in payloads:
                     peer.db.apply(decode_txn(payload), payload)

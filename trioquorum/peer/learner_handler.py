@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trioquorum.peer.run import Peer
 
 PROTOCOL_VERSION = 0x10000
+_ACK, _REQUEST, _SYNC = PacketType.ACK, PacketType.REQUEST, Op.SYNC
 SYNC_FRAME_BYTES = 1 << 20
 
 
@@ -280,12 +281,12 @@ class LearnerHandler:
     def _take(self, packet: QuorumPacket) -> None:
         master = self._master
         data = packet.data or b""
-        if packet.type == PacketType.ACK:
+        if packet.type == _ACK:
             if packet.zxid & 0xFFFFFFFF:
                 master.acked(self, packet.zxid)
-        elif packet.type == PacketType.REQUEST:
+        elif packet.type == _REQUEST:
             session, cxid, op, body = decode_request(data)
-            if op == Op.SYNC:
+            if op == _SYNC:
                 master.sync(self, session, cxid, body)
             else:
                 owner = LOCAL_SESSION if packet.zxid == OF_LOCAL_SESSION else self.owner

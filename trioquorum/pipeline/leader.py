@@ -27,6 +27,9 @@ from trioquorum.zab.leader import COUNTER_MASK, Leader, Proposal
 from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.reconfig import next_config, parse_config
 
+_CREATE_SESSION = Op.CREATE_SESSION
+_RECONFIG = Op.RECONFIG
+
 
 class LeaderService(Service):
     """Prepares, proposes, commits and answers."""
@@ -64,12 +67,13 @@ class LeaderService(Service):
         """Told when a reconfiguration was proposed, and when one is decided."""
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
+        self._counter_max = terms.limits.epoch_txns_max
         self._proposes: QuorumConfig | None = None
 
     @property
     def exhausted(self) -> bool:
         """Whether this epoch's counter is used up; only a new epoch has zxids again."""
-        return self.last_proposed & COUNTER_MASK >= self.terms.limits.epoch_txns_max
+        return self.last_proposed & COUNTER_MASK >= self._counter_max
 
     def _now_ms(self) -> int:
         return int(self.terms.clock() * 1000)
@@ -89,18 +93,18 @@ class LeaderService(Service):
         When the epoch has no zxid left nothing more is taken: ``exhausted`` tells the role to end (ZOOKEEPER-1277).
         Nor is it when another peer is to lead: it could not be committed here.
         """
-        if self.exhausted or not self.machine.allowed_to_commit:
+        if self.last_proposed & COUNTER_MASK >= self._counter_max or not self.machine.allowed_to_commit:
             return
         self.last_proposed = zxid = self.last_proposed + 1
         if not self._batch:
             self._batch_time_ms = self.terms.wall_ms()
-        if request.op == Op.CREATE_SESSION and len(request.body) >= 4:
+        if request.op == _CREATE_SESSION and len(request.body) >= 4:
             timeout_ms = int.from_bytes(request.body[:4], "big", signed=True)
             self.tracker.add(request.session, timeout_ms, self._now_ms())
             self.tracker.set_owner(request.session, request.owner)
         txn = self._prep.prepare(request, zxid, self._batch_time_ms)
         self._batch.append((zxid, txn.encode(), txn))
-        if txn.header.type == Op.RECONFIG and isinstance(txn.record, SetDataTxn):
+        if txn.header.type == _RECONFIG and isinstance(txn.record, SetDataTxn):
             # From here on every check and every acknowledgement goes by it, so it leaves at once.
             self._proposes = parse_config((txn.record.data or b"").decode())
             self.pass_on()
@@ -112,13 +116,14 @@ class LeaderService(Service):
             return
         self._batch = []
         config, self._proposes = self._proposes, None
+        propose = self.machine.propose
         for zxid, payload, txn in batch:
-            self.machine.propose(zxid, payload, txn, config if config is not None and config.version == zxid else None)
+            propose(zxid, payload, txn, config if config is not None and config.version == zxid else None)
         if self.followers:
-            packets = [QuorumPacket(PacketType.PROPOSAL, zxid, payload) for zxid, payload, _ in batch]
+            kind = PacketType.PROPOSAL
+            packets = [QuorumPacket(kind, zxid, payload) for zxid, payload, _ in batch]
             send_packets(packets, self.followers.values())
-        for zxid, payload, _ in batch:
-            self.db.append(zxid, payload)
+        self.db.append([(zxid, payload) for zxid, payload, _ in batch])
         self.stats.proposed([len(payload) for _, payload, _ in batch])
         self.events.emit(Proposed(first_zxid=batch[0][0], last_zxid=batch[-1][0]))
         if config is not None:
@@ -170,14 +175,18 @@ class LeaderService(Service):
         self.now = self.terms.clock()
         self.stats.commits += len(committed)
         self._announce_with_syncs(committed)
+        apply = self.apply
         for proposal in committed:
             txn = proposal.context
             assert isinstance(txn, Txn)
-            self.apply(txn, proposal.payload)
-            self._prep.applied(proposal.zxid)
-            if txn.header.type == Op.CLOSE_SESSION:
-                self.tracker.remove(txn.header.session)
+            apply(txn, proposal.payload)
+        # Requests that came up in between saw the same through the pending changes.
+        self._prep.applied(committed[-1].zxid)
         self.events.emit(Committed(zxid=committed[-1].zxid))
+
+    def _session_closed(self, session: int) -> None:
+        super()._session_closed(session)
+        self.tracker.remove(session)
 
     def _announce_with_syncs(self, committed: list[Proposal]) -> None:
         """Tell the learners, each sync right behind the commit it waited for: a later commit must not overtake it."""

@@ -18,7 +18,10 @@ from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds, TouchTable
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import OF_LOCAL_SESSION, PacketType, QuorumPacket, encode_request, encode_revalidate
-from trioquorum.wire.txn import Txn, decode_txn
+from trioquorum.wire.txn import decode_txn
+
+_REQUEST = PacketType.REQUEST
+_CREATE_SESSION = Op.CREATE_SESSION
 
 SendPackets = Callable[[list[QuorumPacket]], None]
 
@@ -63,9 +66,9 @@ class LearnerService(Service):
 
     def submit(self, request: WriteRequest) -> None:
         data = encode_request(request.session, request.cxid, request.op, request.body)
-        auth = None if request.op == Op.CREATE_SESSION else list(request.auth)
+        auth = None if request.op == _CREATE_SESSION else list(request.auth)
         zxid = OF_LOCAL_SESSION if request.owner is LOCAL_SESSION else -1
-        self._forward.append(QuorumPacket(PacketType.REQUEST, zxid, data, auth))
+        self._forward.append(QuorumPacket(_REQUEST, zxid, data, auth))
 
     def submit_sync(self, client: Client, xid: int, payload: bytes) -> bool:
         self.ask_sync(client.session, xid, payload[8:], partial(self._synced, client, xid, payload), client.auth)
@@ -138,16 +141,16 @@ class LearnerService(Service):
     def commit(self, payloads: list[bytes], designated: int | None = None) -> None:
         """Apply committed transactions in order; one alone with a leader ``designated`` reconfigures."""
         self.stats.learner_commits += len(payloads)
+        apply = self.apply
         for payload in payloads:
-            self.apply(decode_txn(payload), payload)
+            apply(decode_txn(payload), payload)
         if self.feed is not None:
             self.feed.committed(payloads, designated)
 
-    def apply(self, txn: Txn, payload: bytes) -> None:
-        super().apply(txn, payload)
-        if txn.header.type == Op.CREATE_SESSION:
-            # Java does so too: the leader then hears of a session that no peer may hold yet.
-            self.touched.touch(txn.header.session, self.tree.sessions[txn.header.session])
+    def _session_created(self, session: int) -> None:
+        super()._session_created(session)
+        # Java does so too: the leader then hears of a session that no peer may hold yet.
+        self.touched.touch(session, self.tree.sessions[session])
 
     def _session_closed(self, session: int) -> None:
         super()._session_closed(session)

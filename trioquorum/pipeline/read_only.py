@@ -7,9 +7,9 @@ are those of client-protocol.
 from trioquorum.errors import Code
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.local_sessions import LocalSessions
-from trioquorum.pipeline.service import WRITES, Service
+from trioquorum.pipeline.service import Service
 from trioquorum.wire.client import REQUEST_HEADER, reply
-from trioquorum.wire.ops import Op
+from trioquorum.wire.ops import WRITES, Op
 from trioquorum.wire.records import ConnectRequest
 
 REFUSED = WRITES | {Op.CHECK, Op.SYNC}

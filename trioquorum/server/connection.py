@@ -144,15 +144,18 @@ class Connection(Client):
     def _hand_on(self, frames: list[bytes]) -> int:
         """Give the frames to the service while it takes them and the turn lasts; how many that were."""
         clock = self._answerer.clock
+        unread_max = self._answerer.limits.client_outbox_bytes_max
+        take = None if self._service is None else self._service.take
         turn_ends = clock() + TURN_S if len(frames) >= CLOCK_EVERY else math.inf
         for index, payload in enumerate(frames):
-            over = index % CLOCK_EVERY == CLOCK_EVERY - 1 and clock() > turn_ends
-            if over or self.held or self.behind or self.closing:
+            if index % CLOCK_EVERY == CLOCK_EVERY - 1 and clock() > turn_ends:
+                return index
+            if self.held or self.closing or self.outbox_bytes > unread_max:
                 return index
             if self._new:
                 self._connect(payload)
-            elif self._service is not None:
-                self._service.take(self, payload)
+            elif take is not None:
+                take(self, payload)
         return len(frames)
 
     def _connect(self, payload: bytes) -> None:

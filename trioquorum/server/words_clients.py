@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from trioquorum.pipeline.client import Client
-from trioquorum.pipeline.service import WRITES, Service
+from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import Traffic, total
 from trioquorum.server.words_server import brief
 from trioquorum.tree.watches import Watcher
-from trioquorum.wire.ops import Op
+from trioquorum.wire.ops import WRITES, Op
 
 if TYPE_CHECKING:
     from trioquorum.server.four_letter import Answerer

@@ -8,7 +8,7 @@ import trio
 
 from trioquorum.errors import CorruptLog, CorruptSnapshot, PeerProtocolError, RoleEnded, StorageError
 from trioquorum.events import DatabaseLoaded, DataUntrusted, DigestMismatch, Events, LogUnusable
-from trioquorum.invariants import invariant
+from trioquorum.invariants import broken, invariant
 from trioquorum.limits import Limits
 from trioquorum.storage import resync, retention, snapshots
 from trioquorum.storage.disk import Disk
@@ -18,7 +18,7 @@ from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
 from trioquorum.storage.trust import MARKER, Trust
 from trioquorum.storage.txn_log import TxnLog
-from trioquorum.tree.apply import Applied
+from trioquorum.tree.apply import Applied, apply_txn
 from trioquorum.tree.digest import VERSION, WRAP
 from trioquorum.tree.nodes import DataTree, NewTree
 from trioquorum.wire.txn import Txn, decode_txn
@@ -42,9 +42,8 @@ class CommittedLog:
         records = self._records
         if records:
             last = records[-1][0]
-            invariant(
-                zxid == last + 1 or zxid >> 32 > last >> 32, "the committed log has no hole", zxid=zxid, last=last
-            )
+            if zxid != last + 1 and zxid >> 32 <= last >> 32:
+                raise broken("the committed log has no hole", zxid=zxid, last=last)
         records.append((zxid, payload))
 
     def records(self) -> Sequence[Record]:
@@ -205,22 +204,24 @@ class Database:
 
     # While a role lasts
 
-    def append(self, zxid: int, payload: bytes) -> None:
-        """Hand a transaction to the log; it counts in the next vote whether it is committed or not."""
-        self.log.append(zxid, payload)
-        self._unapplied.append((zxid, payload))
+    def append(self, records: Sequence[Record]) -> None:
+        """Hand transactions to the log; they count in the next vote whether they are committed or not."""
+        self.log.append(records)
+        self._unapplied.extend(records)
 
     def apply(self, txn: Txn, payload: bytes) -> Applied:
         """Apply the next committed transaction, which was appended before."""
         zxid = txn.header.zxid
         logged = self._unapplied.popleft()[0] if self._unapplied else -1
-        invariant(logged == zxid, "commits are applied in the order of the log", committed=zxid, logged=logged)
+        if logged != zxid:
+            raise broken("commits are applied in the order of the log", committed=zxid, logged=logged)
         return self._take(txn, payload)
 
     def _take(self, txn: Txn, payload: bytes) -> Applied:
         zxid = txn.header.zxid
-        invariant(zxid > self.tree.last_zxid, "transactions are applied once", zxid=zxid, last=self.tree.last_zxid)
-        applied = self.tree.apply(txn)
+        if zxid <= self.tree.last_zxid:
+            raise broken("transactions are applied once", zxid=zxid, last=self.tree.last_zxid)
+        applied = apply_txn(self.tree, txn)
         self.committed_log.add(zxid, payload)
         if zxid % DIGEST_EVERY == 0 and self._exact and self.tree.keeps_digest:
             self.digests.append((zxid, self.tree.digest))

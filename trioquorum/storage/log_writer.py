@@ -5,14 +5,14 @@ While a flush is in flight the next batch gathers, so batches are as large as th
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 
 from trioquorum.errors import DiskFailed
 from trioquorum.events import Events, SlowFlush
-from trioquorum.invariants import invariant
+from trioquorum.invariants import broken
 from trioquorum.limits import Limits
 from trioquorum.metrics import Summary
 from trioquorum.storage.txn_log import TxnLog
@@ -59,14 +59,19 @@ class LogWriter:
         self.flushes = Summary()
         self.batches = Summary()
 
-    def append(self, zxid: int, payload: bytes) -> None:
-        """Queue one transaction; never waits. See ``wait_room``."""
-        invariant(zxid > self.last_appended, "the log only grows", zxid=zxid, last=self.last_appended)
-        self.last_appended = zxid
-        self.appended += 1
-        self.appended_bytes += len(payload)
-        self._queue.append(payload)
-        self._queued_bytes += len(payload)
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Queue transactions, (zxid, payload) each; never waits. See ``wait_room``."""
+        last, size = self.last_appended, 0
+        for zxid, payload in records:
+            if zxid <= last:
+                raise broken("the log only grows", zxid=zxid, last=last)
+            last = zxid
+            size += len(payload)
+            self._queue.append(payload)
+        self.last_appended = last
+        self.appended += len(records)
+        self.appended_bytes += size
+        self._queued_bytes += size
         if self._idle:
             self._idle.unpark()
 

@@ -11,7 +11,7 @@ import msgspec
 from trioquorum.errors import Code, CorruptSnapshot, RequestFailed
 from trioquorum.tree.names import is_distinguished_name, is_principal
 from trioquorum.wire.ops import Perm
-from trioquorum.wire.records import Acl
+from trioquorum.wire.records import OPEN_ACL_LIST, Acl
 
 Identity = tuple[str, str]
 """Scheme and id of somebody, as connections and forwarded writes carry them."""
@@ -25,11 +25,7 @@ SUPER: Identity = ("super", "")
 """Who may do everything."""
 
 OPEN_ACL_ID = -1
-OPEN_ACL: AclList = (Acl(Perm.ALL, "world", "anyone"),)
-OPEN_ACL_LIST = list(OPEN_ACL)
-"""The open ACL as records carry it; whoever decodes one uses this list, so that it is known without a look."""
-OPEN_ACL_BYTES = (1).to_bytes(4) + OPEN_ACL[0].encode()
-"""The open ACL as a vector on the wire."""
+OPEN_ACL: AclList = tuple(OPEN_ACL_LIST)
 READ_ACL: AclList = (Acl(Perm.READ, "world", "anyone"),)
 
 _Key = tuple[tuple[int, str | None, str | None], ...]

@@ -1,6 +1,7 @@
 """A committed transaction meets the tree (disk-format §3, client-protocol §8.3)."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -60,41 +61,69 @@ def apply_txn(tree: "DataTree", txn: Txn) -> Applied:
 
 
 def _apply(tree: "DataTree", header: TxnHeader, kind: int, record: Record) -> Applied:
-    match record:
-        case SetDataTxn(path, data, version):
-            err = tree.set_data(path, data, version, header.zxid, header.time_ms)
-            if kind == Op.RECONFIG and not err:
-                return Applied(0, kind, path, tree.nodes[path].stat, data=data)
-        case CreateTxn(path, data, acl, ephemeral, parent_cversion):
-            owner = header.session if ephemeral else 0
-            err = tree.create(path, data, acl, owner, parent_cversion, header.zxid, header.time_ms)
-        case DeleteTxn(path):
-            return Applied(tree.delete(path, header.zxid), kind, path)
-        case CreateContainerTxn(path, data, acl, parent_cversion):
-            err = tree.create(path, data, acl, CONTAINER_OWNER, parent_cversion, header.zxid, header.time_ms)
-        case CreateTtlTxn(path, data, acl, parent_cversion, ttl_ms):
-            err = tree.create(path, data, acl, ttl_owner(ttl_ms), parent_cversion, header.zxid, header.time_ms)
-        case SetAclTxn(path, acl, version):
-            err = tree.set_acl(path, acl, version)
-        case CheckVersionTxn(path, _):
-            return Applied(0, kind, path)
-        case ErrorTxn(err):
-            return Applied(err, kind)
-        case MultiTxn():
-            return _apply_multi(tree, header, record)
-        case CreateSessionTxn(timeout_ms):
-            tree.sessions[header.session] = timeout_ms
-            return Applied(0, kind)
-        case CloseSessionTxn(paths):
-            _close_session(tree, header, paths)
-            return Applied(0, kind)
-        case _:
-            raise PeerProtocolError(f"no transaction is a {type(record).__name__}")
+    apply = _BY_RECORD.get(type(record))
+    if apply is None:
+        raise PeerProtocolError(f"no transaction is a {type(record).__name__}")
+    return apply(tree, header, kind, record)
+
+
+def _set_data(tree: "DataTree", header: TxnHeader, kind: int, record: SetDataTxn) -> Applied:
+    path, data = record.path, record.data
+    err = tree.set_data(path, data, record.version, header.zxid, header.time_ms)
+    if err:
+        return Applied(err, kind, path)
+    return Applied(0, kind, path, tree.nodes[path].stat, None, data if kind == Op.RECONFIG else None)
+
+
+def _create(tree: "DataTree", header: TxnHeader, kind: int, record: CreateTxn) -> Applied:
+    return _made(tree, header, kind, record, header.session if record.ephemeral else 0)
+
+
+def _create_container(tree: "DataTree", header: TxnHeader, kind: int, record: CreateContainerTxn) -> Applied:
+    return _made(tree, header, kind, record, CONTAINER_OWNER)
+
+
+def _create_ttl(tree: "DataTree", header: TxnHeader, kind: int, record: CreateTtlTxn) -> Applied:
+    return _made(tree, header, kind, record, ttl_owner(record.ttl))
+
+
+def _made(
+    tree: "DataTree", header: TxnHeader, kind: int, record: CreateTxn | CreateContainerTxn | CreateTtlTxn, owner: int
+) -> Applied:
+    path = record.path
+    err = tree.create(path, record.data, record.acl, owner, record.parent_cversion, header.zxid, header.time_ms)
     return Applied(err, kind, path, None if err else tree.nodes[path].stat)
 
 
-def _apply_multi(tree: "DataTree", header: TxnHeader, record: MultiTxn) -> Applied:
+def _delete(tree: "DataTree", header: TxnHeader, kind: int, record: DeleteTxn) -> Applied:
+    return Applied(tree.delete(record.path, header.zxid), kind, record.path)
+
+
+def _set_acl(tree: "DataTree", header: TxnHeader, kind: int, record: SetAclTxn) -> Applied:
+    del header
+    path = record.path
+    err = tree.set_acl(path, record.acl, record.version)
+    return Applied(err, kind, path, None if err else tree.nodes[path].stat)
+
+
+def _check(tree: "DataTree", header: TxnHeader, kind: int, record: CheckVersionTxn) -> Applied:
+    del tree, header
+    return Applied(0, kind, record.path)
+
+
+def _error(tree: "DataTree", header: TxnHeader, kind: int, record: ErrorTxn) -> Applied:
+    del tree, header
+    return Applied(record.err, kind)
+
+
+def _create_session(tree: "DataTree", header: TxnHeader, kind: int, record: CreateSessionTxn) -> Applied:
+    tree.sessions[header.session] = record.timeout_ms
+    return Applied(0, kind)
+
+
+def _multi(tree: "DataTree", header: TxnHeader, kind: int, record: MultiTxn) -> Applied:
     """Each part by itself, or none if one is an error: then the parts before it answer 0, those behind it −2."""
+    del kind
     parts = record.txns or []
     if not any(part.type == Op.ERROR for part in parts):
         return Applied(
@@ -114,11 +143,27 @@ def _apply_multi(tree: "DataTree", header: TxnHeader, record: MultiTxn) -> Appli
     return Applied(0, Op.MULTI, parts=results)
 
 
-def _close_session(tree: "DataTree", header: TxnHeader, paths: list[str] | None) -> None:
+def _close_session(tree: "DataTree", header: TxnHeader, kind: int, record: CloseSessionTxn) -> Applied:
     session = header.session
     tree.sessions.pop(session, None)
-    for path in paths or ():
+    for path in record.paths or ():
         tree.delete(path, header.zxid)
     # Logs before 3.6 list no paths, and replay over a fuzzy snapshot may meet an ephemeral that was made too late.
     for path in sorted(tree.ephemerals.get(session, ())):
         tree.delete(path, header.zxid)
+    return Applied(0, kind)
+
+
+_BY_RECORD: Final[dict[type[Record], Callable[["DataTree", TxnHeader, int, Any], Applied]]] = {
+    SetDataTxn: _set_data,
+    CreateTxn: _create,
+    CreateContainerTxn: _create_container,
+    CreateTtlTxn: _create_ttl,
+    DeleteTxn: _delete,
+    SetAclTxn: _set_acl,
+    CheckVersionTxn: _check,
+    MultiTxn: _multi,
+    CreateSessionTxn: _create_session,
+    CloseSessionTxn: _close_session,
+    ErrorTxn: _error,
+}

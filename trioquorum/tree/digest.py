@@ -6,8 +6,7 @@ from zlib import crc32
 VERSION = 2
 WRAP = 0xFFFFFFFFFFFFFFFF
 
-_INT = Struct(">i")
-_LONG = Struct(">q")
+_STORED = Struct(">16s8s20si4sq")
 _NO_CHILDREN = bytes(4)
 
 
@@ -24,4 +23,4 @@ def node_digest(path: str, data: bytes | None, stat: bytes, cversion: int, owner
     if not cversion and not owner and stat[56:60] == _NO_CHILDREN:
         # A plain leaf, the most frequent node by far: what clients see is what is stored.
         return crc32(start + stat[:16] + stat[60:] + stat[16:52])
-    return crc32(start + stat[:16] + stat[60:] + stat[16:36] + _INT.pack(cversion) + stat[40:44] + _LONG.pack(owner))
+    return crc32(start + _STORED.pack(stat[:16], stat[60:], stat[16:36], cversion, stat[40:44], owner))

@@ -30,8 +30,11 @@ PERSISTED = Struct(">qqqqiiiqq")
 
 _INT = Struct(">i")
 _LONG = Struct(">q")
-_MODIFIED = Struct(">qi")  # mtime, version
-_FAMILY = Struct(">iq")  # numChildren, pzxid
+_VERSIONS = Struct(">i4xi")
+_CHANGED = Struct(">8sq8sqi16si12s")
+"""A stat with mzxid, mtime, version and dataLength anew."""
+_ADOPTED = Struct(">36si16siq")
+"""A stat with cversion, numChildren and pzxid anew."""
 
 
 class Node(msgspec.Struct, gc=False):
@@ -62,10 +65,10 @@ def data_version(node: Node) -> int:
     return version
 
 
-def acl_version(node: Node) -> int:
-    """The version that setACL compares."""
-    version: int = _INT.unpack_from(node.stat, 40)[0]
-    return version
+def both_versions(node: Node) -> tuple[int, int]:
+    """``data_version``, and the one that setACL compares."""
+    data, acl = _VERSIONS.unpack_from(node.stat, 32)
+    return data, acl
 
 
 def mzxid_of(node: Node) -> int:
@@ -210,7 +213,8 @@ class DataTree:
         time_ms: int,
     ) -> int:
         """Add a node; its parent takes ``parent_cversion`` (−1: its own + 1) and the zxid if that is larger."""
-        parent_path = parent_of(path)
+        cut = path.rfind("/")
+        parent_path, name = path[:cut] or ROOT, path[cut + 1 :]
         parent = self.nodes.get(parent_path)
         if parent is None:
             return Code.NONODE
@@ -230,7 +234,6 @@ class DataTree:
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
-        name = path[path.rfind("/") + 1 :]
         if parent.children is None:
             parent.children = {name: None}
         else:
@@ -240,8 +243,9 @@ class DataTree:
             self._sum(path, node)
         if self.quotas or name in QUOTA_NODES:
             quotas.created(self, path, length)
-        if self.watches:
-            self.watches.created(path, parent_path, zxid, self.acls.get(acl_id), self.acls.get(parent.acl))
+        watches = self.watches
+        if watches.data.by_path or watches.child.by_path:
+            watches.created(path, parent_path, zxid, self.acls.get(acl_id), self.acls.get(parent.acl))
         return 0
 
     def delete(self, path: str, zxid: int) -> int:
@@ -267,8 +271,9 @@ class DataTree:
             self._sum(parent_path, parent)
         if node is None:
             return Code.NONODE
-        if self.watches:
-            self.watches.deleted(path, parent_path, zxid, self.acls.get(node.acl), self.acls.get(parent.acl))
+        watches = self.watches
+        if watches.data.by_path or watches.child.by_path:
+            watches.deleted(path, parent_path, zxid, self.acls.get(node.acl), self.acls.get(parent.acl))
         self.acls.release(node.acl)
         return 0
 
@@ -280,22 +285,15 @@ class DataTree:
         stat = node.stat
         length = len(data) if data else 0
         grown = length - len(node.data or b"")
-        self.data_bytes += grown
-        if self.quotas:
-            quotas.resized(self, path, grown)
+        if grown:
+            self.data_bytes += grown
+            if self.quotas:
+                quotas.resized(self, path, grown)
         node.data = data
-        node.stat = (
-            stat[:8]
-            + _LONG.pack(zxid)
-            + stat[16:24]
-            + _MODIFIED.pack(time_ms, version)
-            + stat[36:52]
-            + _INT.pack(length)
-            + stat[56:]
-        )
+        node.stat = _CHANGED.pack(stat[:8], zxid, stat[16:24], time_ms, version, stat[36:52], length, stat[56:])
         if self.keeps_digest:
             self._sum(path, node)
-        if self.watches:
+        if self.watches.data.by_path:
             self.watches.changed(path, zxid, self.acls.get(node.acl))
         return 0
 
@@ -380,5 +378,5 @@ def _restat(node: Node, pzxid: int) -> None:
     """Bring the parts of a stat up to date that depend on the children."""
     children = 0 if node.children is None else len(node.children)
     stat = node.stat
-    shown = _INT.pack(client_cversion(node.cversion, children))
-    node.stat = stat[:36] + shown + stat[40:56] + _FAMILY.pack(children, pzxid)
+    shown = client_cversion(node.cversion, children)
+    node.stat = _ADOPTED.pack(stat[:36], shown, stat[40:56], children, pzxid)

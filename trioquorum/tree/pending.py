@@ -6,7 +6,7 @@ import msgspec
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import AclList
-from trioquorum.tree.nodes import DataTree, acl_version, data_version
+from trioquorum.tree.nodes import DataTree, both_versions
 
 
 class Change(msgspec.Struct, gc=False):
@@ -27,20 +27,21 @@ class Change(msgspec.Struct, gc=False):
 
 
 class PendingChanges:
-    """Changes by path on top of the tree: those of the request at hand, then those that are proposed."""
+    """The newest change of each path on top of the tree: of what is proposed, and of the request at hand."""
 
-    __slots__ = ("_ephemerals", "_fresh", "_proposed", "_queue", "_tree")
+    __slots__ = ("_changes", "_ephemerals", "_fresh", "_queue", "_tree")
 
     def __init__(self, tree: DataTree) -> None:
         self._tree = tree
-        self._fresh: dict[str, Change] = {}
-        self._proposed: dict[str, Change] = {}
-        self._queue: deque[tuple[int, dict[str, Change]]] = deque()
+        self._changes: dict[str, Change] = {}
+        # What the request at hand changed, and what stood there before, to be put back if it fails.
+        self._fresh: list[tuple[str, Change, Change | None]] = []
+        self._queue: deque[tuple[int, list[tuple[str, Change, Change | None]]]] = deque()
         self._ephemerals: dict[int, set[str]] = {}
 
     def look(self, path: str) -> Change | None:
         """The node at ``path``, if there will be one."""
-        change = self._fresh.get(path) or self._proposed.get(path)
+        change = self._changes.get(path)
         if change is not None:
             return change if change.exists else None
         node = self._tree.nodes.get(path)
@@ -48,7 +49,8 @@ class PendingChanges:
             return None
         children = 0 if node.children is None else len(node.children)
         acl = self._tree.acls.get(node.acl)
-        return Change(data_version(node), acl_version(node), node.cversion, children, acl, node.owner, node.data)
+        version, aversion = both_versions(node)
+        return Change(version, aversion, node.cversion, children, acl, node.owner, node.data)
 
     def get(self, path: str) -> Change:
         """The node at ``path``.
@@ -63,34 +65,41 @@ class PendingChanges:
 
     def proposed(self, path: str) -> bool:
         """Whether a change of this node, or of its child list, waits to be applied."""
-        return path in self._proposed
+        return path in self._changes
 
     def put(self, path: str, change: Change) -> None:
         """The request at hand changes this node."""
-        self._fresh[path] = change
+        changes = self._changes
+        self._fresh.append((path, change, changes.get(path)))
+        changes[path] = change
 
     def keep(self, zxid: int) -> None:
         """The request at hand is proposed as ``zxid``."""
         fresh = self._fresh
         if not fresh:
             return
-        for path, change in fresh.items():
-            self._proposed[path] = change
+        for path, change, _ in fresh:
             if change.owner and change.exists and (session := self._tree.owners.session_of(change.owner)):
                 self._ephemerals.setdefault(session, set()).add(path)
         self._queue.append((zxid, fresh))
-        self._fresh = {}
+        self._fresh = []
 
     def drop(self) -> None:
         """The request at hand failed: it never changed anything."""
-        self._fresh = {}
+        for path, _, before in reversed(self._fresh):
+            if before is None:
+                del self._changes[path]
+            else:
+                self._changes[path] = before
+        self._fresh = []
 
     def applied(self, zxid: int) -> None:
         """The tree now holds everything up to ``zxid``."""
-        while self._queue and self._queue[0][0] <= zxid:
-            for path, change in self._queue.popleft()[1].items():
-                if self._proposed.get(path) is change:
-                    del self._proposed[path]
+        queue, changes = self._queue, self._changes
+        while queue and queue[0][0] <= zxid:
+            for path, change, _ in queue.popleft()[1]:
+                if changes.get(path) is change:
+                    del changes[path]
                     if change.owner:
                         self._forget_ephemeral(path, self._tree.owners.session_of(change.owner))
 
@@ -103,8 +112,8 @@ class PendingChanges:
 
     def clear(self) -> None:
         """Nothing is proposed any more."""
-        self._fresh = {}
-        self._proposed.clear()
+        self._fresh = []
+        self._changes.clear()
         self._queue.clear()
         self._ephemerals.clear()
 

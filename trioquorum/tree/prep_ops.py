@@ -4,19 +4,18 @@ Each function takes the request, its decoded body and the pending changes, recor
 returns the transaction's record.
 """
 
-from struct import Struct
 from typing import TYPE_CHECKING
 
 from trioquorum.errors import Code, RequestFailed
-from trioquorum.tree.acl import OPEN_ACL, OPEN_ACL_BYTES, OPEN_ACL_LIST, check_acl, fixup_acl
+from trioquorum.tree.acl import OPEN_ACL, check_acl, fixup_acl
 from trioquorum.tree.owners import ttl_owner
 from trioquorum.tree.paths import SPECIAL, parent_of, roughly_valid, sequence_suffix, validate_path
 from trioquorum.tree.pending import Change, PendingChanges
 from trioquorum.tree.quotas import excesses
 from trioquorum.tree.sessions import LOCAL_SESSION
-from trioquorum.wire.jute import decode_buffer, decode_text
 from trioquorum.wire.ops import CONTAINER_OWNER, TTL_MS_MAX, CreateFlag, Op, Perm
 from trioquorum.wire.records import (
+    OPEN_ACL_LIST,
     CreateRequest,
     CreateTtlRequest,
     PathVersionRequest,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 INT_MAX = 2**31 - 1
 INT_MIN = -(2**31)
 
-_INT = Struct(">i")
 _FLAGS = frozenset(CreateFlag)
 _TTL_FLAGS = frozenset({CreateFlag.PERSISTENT_WITH_TTL, CreateFlag.PERSISTENT_SEQUENTIAL_WITH_TTL})
 _EPHEMERAL_FLAGS = frozenset({CreateFlag.EPHEMERAL, CreateFlag.EPHEMERAL_SEQUENTIAL})
@@ -78,17 +76,6 @@ def next_version(current: int, expected: int) -> int:
     if current == INT_MAX:
         return INT_MIN
     return 0 if current == -2 else current + 1
-
-
-def decode_create(data: bytes) -> tuple[CreateRequest, int]:
-    """As ``CreateRequest.decode_from``, but the open ACL, which nearly every create has, is recognized by its bytes."""
-    path, at = decode_text(data, 0)
-    content, at = decode_buffer(data, at)
-    behind = at + len(OPEN_ACL_BYTES)
-    if data[at:behind] != OPEN_ACL_BYTES:
-        return CreateRequest.decode_from(data)
-    (flags,) = _INT.unpack_from(data, behind)
-    return CreateRequest(path, content, OPEN_ACL_LIST, flags), behind + _INT.size
 
 
 def check_create_mode(op: int, flags: int, ttl_ms: int, *, extended_types: bool) -> None:

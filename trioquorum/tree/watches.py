@@ -44,17 +44,20 @@ class _Watchers(dict[Watcher, int]):
 class WatchTable:
     """Path → watcher → modes. Watchers are told in the order in which they registered."""
 
-    __slots__ = ("_by_path", "_by_watcher", "_recursive")
+    __slots__ = ("_by_watcher", "_recursive", "by_path")
 
     def __init__(self) -> None:
-        # Nearly every watched path has one watcher with a one-time watch: that one is held bare, without a dict.
-        self._by_path: dict[str, Watcher | _Watchers] = {}
+        self.by_path: dict[str, Watcher | _Watchers] = {}
+        """Empty while nobody watches anything, which every change asks.
+
+        Nearly every watched path has one watcher with a one-time watch: that one is held bare, without a dict.
+        """
         # So is the one path of a watcher: most clients watch one thing.
         self._by_watcher: dict[Watcher, str | set[str]] = {}
         self._recursive = 0
 
     def _at(self, path: str) -> _Watchers:
-        found = self._by_path.get(path)
+        found = self.by_path.get(path)
         if isinstance(found, _Watchers):
             return found
         watchers = _Watchers(path)
@@ -64,24 +67,24 @@ class WatchTable:
 
     def _put(self, path: str, watchers: _Watchers) -> None:
         if not watchers:
-            self._by_path.pop(path, None)
+            self.by_path.pop(path, None)
         else:
-            self._by_path[path] = watchers
+            self.by_path[path] = watchers
 
     def add(self, path: str, watcher: Watcher, mode: int = Mode.STANDARD) -> None:
         """Watch; modes add up."""
-        found = self._by_path.get(path)
+        found = self.by_path.get(path)
         if found is watcher and mode == Mode.STANDARD:
             return
         held = 0
         if found is None and mode == Mode.STANDARD:
-            self._by_path[path] = watcher
+            self.by_path[path] = watcher
         else:
             watchers = self._at(path)
             held = watchers.get(watcher, 0)
             watchers[watcher] = held | mode
             path = watchers.path
-            self._by_path[path] = watchers
+            self.by_path[path] = watchers
         if mode & ~held & Mode.RECURSIVE:
             self._recursive += 1
         if not held:
@@ -140,11 +143,11 @@ class WatchTable:
         return tuple(found)
 
     def _triggered_here(self, path: str) -> Sequence[Watcher]:
-        found = self._by_path.get(path)
+        found = self.by_path.get(path)
         if found is None:
             return ()
         if not isinstance(found, _Watchers):
-            del self._by_path[path]
+            del self.by_path[path]
             self._forget(path, found)
             return (found,)
         told = tuple(found)
@@ -163,14 +166,11 @@ class WatchTable:
 
     def paths(self) -> dict[str, list[Watcher]]:
         """Watchers of each watched path."""
-        return {path: list(self._at(path)) for path in self._by_path}
+        return {path: list(self._at(path)) for path in self.by_path}
 
     def watchers(self) -> dict[Watcher, list[str]]:
         """Paths of each watcher, sorted."""
         return {watcher: sorted(_all_of(paths)) for watcher, paths in self._by_watcher.items()}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_path)
 
 
 def _all_of(paths: str | Collection[str]) -> Collection[str]:
@@ -223,22 +223,22 @@ class WatchTables:
         return self.child.remove(path, watcher, child) or removed
 
     def __bool__(self) -> bool:
-        return bool(self.data) or bool(self.child)
+        return bool(self.data.by_path or self.child.by_path)
 
     def created(self, path: str, parent: str, zxid: int, acl: AclList, parent_acl: AclList) -> None:
         """A node is there."""
-        if self.data:
+        if self.data.by_path:
             _tell(self.data.triggered(path), EventType.NODE_CREATED, path, zxid, acl)
-        if self.child:
+        if self.child.by_path:
             _tell(self.child.triggered(parent), EventType.NODE_CHILDREN_CHANGED, parent, zxid, parent_acl)
 
     def deleted(self, path: str, parent: str, zxid: int, acl: AclList, parent_acl: AclList) -> None:
         """A node is gone; ``acl`` is the one it had. Who watched both data and children hears of it once."""
         told: Sequence[Watcher] = ()
-        if self.data:
+        if self.data.by_path:
             told = self.data.triggered(path)
             _tell(told, EventType.NODE_DELETED, path, zxid, acl)
-        if self.child:
+        if self.child.by_path:
             known = frozenset(told)
             others = [watcher for watcher in self.child.triggered(path) if watcher not in known]
             _tell(others, EventType.NODE_DELETED, path, zxid, acl)
@@ -246,7 +246,7 @@ class WatchTables:
 
     def changed(self, path: str, zxid: int, acl: AclList) -> None:
         """A node has new data."""
-        if self.data:
+        if self.data.by_path:
             _tell(self.data.triggered(path), EventType.NODE_DATA_CHANGED, path, zxid, acl)
 
 

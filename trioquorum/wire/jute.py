@@ -33,10 +33,10 @@ def encode_text(text: str | None) -> bytes:
     """A ustring. Characters beyond U+FFFF become two 3-byte surrogates, as Java writes them."""
     if text is None:
         return _NULL
+    if text.isascii():
+        return _INT.pack(len(text)) + text.encode()
     try:
-        raw = text.encode()
-        if len(raw) >= 4 and not text.isascii() and max(text) > "\uffff":
-            raw = _cesu8(text)
+        raw = text.encode() if max(text) <= "\uffff" else _cesu8(text)
     except UnicodeEncodeError:
         raw = _cesu8(text)
     return _INT.pack(len(raw)) + raw
@@ -124,13 +124,22 @@ def _decode_vector(
 
 
 class Record(msgspec.Struct, gc=False):
-    """Base of every jute record: ``encode()`` to bytes, ``decode(data)`` of exactly one record."""
+    """Base of every jute record: ``encode()`` to bytes, ``decode(data)`` of exactly one record.
+
+    The first use of a class gives it an ``encode`` and a ``decode_from`` of its own. A record has no descendants.
+    """
 
     _codec: ClassVar[_Codec | None] = None
+    _frequent: ClassVar[tuple[bytes, list[Any]] | None] = None
+
+    def __init_subclass__(cls) -> None:
+        """Refuse descendants: a codec would be inherited and know none of their fields."""
+        if Record not in cls.__bases__:
+            raise TypeError(f"{cls.__name__} must derive from Record itself")
 
     def encode(self) -> bytes:
         """The record's bytes."""
-        return _codec_of(type(self))[0](self)
+        return codec_of(type(self))[0](self)
 
     @classmethod
     def decode_from(cls, data: bytes, at: int = 0) -> tuple[Self, int]:
@@ -139,10 +148,7 @@ class Record(msgspec.Struct, gc=False):
         Raises:
             PeerProtocolError: truncated or not such a record.
         """
-        try:
-            return _codec_of(cls)[1](data, at)
-        except (struct_error, OverflowError) as error:
-            raise PeerProtocolError(f"truncated {cls.__name__}: {error}") from None
+        return codec_of(cls)[1](data, at)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -150,11 +156,32 @@ class Record(msgspec.Struct, gc=False):
         return cls.decode_from(data)[0]
 
 
-def _codec_of(cls: type[Record]) -> _Codec:
-    codec: _Codec | None = cls.__dict__.get("_codec")
+def codec_of(cls: type[Record]) -> _Codec:
+    """The functions behind ``encode`` and ``decode_from``, for who calls them often."""
+    codec: _Codec | None = cls._codec
     if codec is None:
         codec = cls._codec = _generate(cls)
+        type.__setattr__(cls, "encode", codec[0])
+        type.__setattr__(cls, "decode_from", staticmethod(codec[1]))
     return codec
+
+
+def recognize(vector: list[Any]) -> bytes:
+    """From now on such a vector is told by its bytes, which are returned, and read as this very list: never change it.
+
+    Call it before the first use of any record with such a field.
+    """
+    cls = type(vector[0])
+    encoded = _encode_vector(vector, codec_of(cls)[0])
+    cls._frequent = encoded, vector
+    return encoded
+
+
+def _refuse(what: str, size: int, left: int) -> None:
+    """A length that cannot be, in front of a text or a buffer."""
+    if size == -1:
+        raise PeerProtocolError(f"null where a {what} is needed")
+    raise PeerProtocolError(f"{what} of length {size}" if size < 0 else f"{what} of {size} bytes in {left}")
 
 
 def _generate(cls: type[Record]) -> _Codec:
@@ -163,11 +190,13 @@ def _generate(cls: type[Record]) -> _Codec:
         "cls": cls,
         "encode_text": encode_text,
         "encode_buffer": encode_buffer,
-        "decode_text": decode_text,
         "decode_str": _decode_str,
-        "decode_buffer": decode_buffer,
         "encode_vector": _encode_vector,
         "decode_vector": _decode_vector,
+        "length_at": _INT.unpack_from,
+        "refuse": _refuse,
+        "struct_error": struct_error,
+        "PeerProtocolError": PeerProtocolError,
     }
     hints = get_type_hints(cls, include_extras=True)
     fields = [(name, hints[name]) for name in cls.__struct_fields__]
@@ -183,7 +212,8 @@ def _generate(cls: type[Record]) -> _Codec:
         scope[name] = packed
         parts.append(f"{name}.pack({', '.join(f'r.{field}' for field, _ in fixed)})")
         targets = ", ".join(f"f_{field}" for field, _ in fixed)
-        steps.append(f"({targets},) = {name}.unpack_from(data, at); at += {packed.size}")
+        steps.append(f"({targets},) = {name}.unpack_from(data, at)")
+        steps.append(f"at += {packed.size}")
         fixed.clear()
 
     for name, hint in fields:
@@ -193,36 +223,71 @@ def _generate(cls: type[Record]) -> _Codec:
         close_fixed()
         encode, decode = _field(hint, scope)
         parts.append(encode.format(value=f"r.{name}"))
-        steps.append(f"f_{name}, at = {decode}")
+        steps += [step.format(value=f"f_{name}") for step in decode]
     close_fixed()
-    body = "\n    ".join(steps) or "pass"
+    body = "".join(f"        {step}\n" for step in steps)
     names = ", ".join(f"f_{name}" for name, _ in fields)
     code = (
         f"def encode(r):\n    return {' + '.join(parts) or 'bytes()'}\n"
-        f"def decode(data, at):\n    {body}\n    return cls({names}), at\n"
+        f"def decode(data, at=0):\n    try:\n{body}        return cls({names}), at\n"
+        "    except (struct_error, OverflowError) as error:\n"
+        f"        raise PeerProtocolError(f'truncated {cls.__name__}: {{error}}') from None\n"
     )
     exec(compile(code, f"<jute {cls.__name__}>", "exec"), scope)  # noqa: S102
     return scope["encode"], scope["decode"]
 
 
-def _field(hint: Any, scope: dict[str, Any]) -> tuple[str, str]:
-    """Source of one variable-size field's encode (with ``{value}``) and decode."""
+def _field(hint: Any, scope: dict[str, Any]) -> tuple[str, list[str]]:
+    """Source of one variable-size field's encode and lines of its decode, both with ``{value}``.
+
+    Texts and buffers are read in place: a call for each would cost as much as the reading.
+    """
     if hint is str:
-        return "encode_text({value})", "decode_str(data, at)"
+        return "encode_text({value})", _read("text", ".decode('utf-8', 'jute')", null=False)
     if hint == Text:
-        return "encode_text({value})", "decode_text(data, at)"
+        return "encode_text({value})", _read("text", ".decode('utf-8', 'jute')", null=True)
     if hint == Buffer or hint is bytes:
-        return "encode_buffer({value})", "decode_buffer(data, at)"
+        return "encode_buffer({value})", _read("buffer", "", null=True)
     if isinstance(hint, type) and issubclass(hint, Record):
         encode, decode = _record_functions(hint, scope)
-        return f"{encode}({{value}})", f"{decode}(data, at)"
+        return f"{encode}({{value}})", [f"{{value}}, at = {decode}(data, at)"]
     item = _vector_item(hint)
     if item is str:
-        return "encode_vector({value}, encode_text)", "decode_vector(data, at, decode_str)"
+        return "encode_vector({value}, encode_text)", ["{value}, at = decode_vector(data, at, decode_str)"]
     if isinstance(item, type) and issubclass(item, Record):
         encode, decode = _record_functions(item, scope)
-        return f"encode_vector({{value}}, {encode})", f"decode_vector(data, at, {decode})"
+        return _vector(item, f"encode_vector({{value}}, {encode})", f"decode_vector(data, at, {decode})", scope)
     raise TypeError(f"{hint} is no jute type")
+
+
+def _vector(item: type[Record], encode: str, decode: str, scope: dict[str, Any]) -> tuple[str, list[str]]:
+    if item._frequent is None:
+        return encode, [f"{{value}}, at = {decode}"]
+    known, name = f"known{len(scope)}", f"bytes{len(scope)}"
+    scope[name], scope[known] = item._frequent
+    return f"({name} if {{value}} is {known} else {encode})", [
+        f"if data.startswith({name}, at):",
+        f"    {{value}} = {known}",
+        f"    at += {len(item._frequent[0])}",
+        "else:",
+        f"    {{value}}, at = {decode}",
+    ]
+
+
+def _read(what: str, convert: str, *, null: bool) -> list[str]:
+    """Lines that read a length and as many bytes, or null."""
+    lines = [
+        "(size,) = length_at(data, at)",
+        "at += 4",
+        "end = at + size",
+        "if size < 0 or end > len(data):",
+        f"    refuse({what!r}, size, len(data) - at)",
+        f"{{value}} = data[at:end]{convert}",
+        "at = end",
+    ]
+    if not null:
+        return lines
+    return [*lines[:2], "if size == -1:", "    {value} = None", "else:", *(f"    {line}" for line in lines[2:])]
 
 
 def _vector_item(hint: Any) -> Any:
@@ -233,7 +298,7 @@ def _vector_item(hint: Any) -> Any:
 
 
 def _record_functions(cls: type[Record], scope: dict[str, Any]) -> tuple[str, str]:
-    encode, decode = _codec_of(cls)
+    encode, decode = codec_of(cls)
     scope[f"encode_{cls.__name__}"] = encode
     scope[f"decode_{cls.__name__}"] = decode
     return f"encode_{cls.__name__}", f"decode_{cls.__name__}"

@@ -41,6 +41,24 @@ class Op(IntEnum):
     ERROR = -1
 
 
+WRITES = frozenset(
+    {
+        Op.CREATE,
+        Op.CREATE2,
+        Op.CREATE_CONTAINER,
+        Op.CREATE_TTL,
+        Op.DELETE,
+        Op.DELETE_CONTAINER,
+        Op.SET_DATA,
+        Op.SET_ACL,
+        Op.MULTI,
+        Op.RECONFIG,
+        Op.CLOSE_SESSION,
+    }
+)
+"""Opcodes that go through the leader and come back as transactions."""
+
+
 class Xid(IntEnum):
     """xids that mean something."""
 

@@ -1,6 +1,9 @@
 """Client-side records of ZooKeeper's wire (client-protocol §3–§7), in jute field order."""
 
-from trioquorum.wire.jute import Bool, Buffer, Int, Long, Record, Text
+from typing import Final
+
+from trioquorum.wire.jute import Bool, Buffer, Int, Long, Record, Text, recognize
+from trioquorum.wire.ops import Perm
 
 
 class Id(Record):
@@ -16,6 +19,11 @@ class Acl(Record):
     perms: Int
     scheme: Text
     id: Text
+
+
+OPEN_ACL_LIST: Final = [Acl(Perm.ALL, "world", "anyone")]
+"""The ACL that nearly every node has. Whoever decodes it gets this list, so that it is known without a look."""
+OPEN_ACL_BYTES: Final = recognize(OPEN_ACL_LIST)
 
 
 class Stat(Record):

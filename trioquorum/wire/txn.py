@@ -14,6 +14,7 @@ from trioquorum.wire.ops import Op
 from trioquorum.wire.records import Acl
 
 _ZXID = Struct(">q")
+_HEAD = Struct(">12xq8xi")
 _ZXID_AT = 12
 _TYPE_AT = 28
 _RECONFIG = int(Op.RECONFIG).to_bytes(4)
@@ -189,6 +190,14 @@ def payload_zxid(payload: bytes) -> int:
     return zxid
 
 
+def payload_head(payload: bytes) -> tuple[int, int]:
+    """The zxid inside a payload and the type of its record, without decoding the rest."""
+    if len(payload) < _HEAD.size:
+        raise PeerProtocolError(f"transaction of {len(payload)} bytes")
+    zxid, kind = _HEAD.unpack_from(payload)
+    return zxid, kind
+
+
 def is_reconfig(payload: bytes) -> bool:
     """Whether a payload proposes a configuration, without decoding the rest."""
     return payload[_TYPE_AT : _TYPE_AT + 4] == _RECONFIG
@@ -203,9 +212,9 @@ def decode_record(kind: int, data: bytes, at: int = 0) -> tuple[Record, int]:
     cls = RECORD_TYPES.get(kind)
     if cls is None:
         raise PeerProtocolError(f"unknown transaction type {kind}")
-    if cls is CloseSessionTxn and _no_close_session_body(data, at):
-        return CloseSessionTxn(None), at
     try:
+        if cls is CloseSessionTxn and _no_close_session_body(data, at):
+            return CloseSessionTxn(None), at
         return cls.decode_from(data, at)
     except PeerProtocolError:
         if cls is not CreateTxn:

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from trioquorum.errors import PeerProtocolError, RoleEnded
-from trioquorum.invariants import invariant
+from trioquorum.invariants import broken, invariant
 from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.reconfig import designated_leader
 
@@ -87,14 +87,11 @@ class Leader:
         """
         if zxid & COUNTER_MASK == COUNTER_MASK:
             raise RoleEnded(f"epoch {self._epoch} has no transaction ids left: a new epoch must begin")
+        last = self.last_proposed
         # A standalone server goes on counting where it stopped, so its first proposal may have any counter.
-        begins = self.last_proposed & COUNTER_MASK == 0
-        invariant(
-            zxid >> 32 == self._epoch and (zxid == self.last_proposed + 1 or (begins and zxid > self.last_proposed)),
-            "a leader proposes in its epoch without gaps",
-            zxid=zxid,
-            last=self.last_proposed,
-        )
+        follows = zxid == last + 1 or (last & COUNTER_MASK == 0 and zxid > last)
+        if not follows or zxid >> 32 != self._epoch:
+            raise broken("a leader proposes in its epoch without gaps", zxid=zxid, last=last)
         if config is not None:
             invariant(
                 self._reconfig is None and self.last_seen is self.config and config.version == zxid,

@@ -13,8 +13,9 @@ from typing import Final
 
 from trioquorum.errors import ConfigError, PeerProtocolError
 from trioquorum.invariants import invariant
+from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import LearnerInfo, PacketType, QuorumPacket, decode_revalidate_reply, encode_ack_epoch
-from trioquorum.wire.txn import SetDataTxn, decode_txn, is_reconfig, payload_zxid
+from trioquorum.wire.txn import SetDataTxn, decode_txn, is_reconfig, payload_head, payload_zxid
 from trioquorum.zab.learner_effects import (
     Activate,
     AnswerPing,
@@ -40,6 +41,8 @@ PROTOCOL_VERSION: Final = 0x10000
 COUNTER_MASK: Final = 0xFFFFFFFF
 
 _LONG = Struct(">q")
+_RECONFIG = Op.RECONFIG
+_PROPOSAL, _COMMIT = PacketType.PROPOSAL, PacketType.COMMIT
 
 
 class Phase(Enum):
@@ -245,9 +248,10 @@ class Learner:
             return
         if not follows(zxid, self._last_queued):
             raise PeerProtocolError(f"proposal {zxid:#x} after {self._last_queued:#x}")
-        if payload is None or payload_zxid(payload) != zxid:
+        found, kind = payload_head(payload) if payload is not None else (None, None)
+        if payload is None or found != zxid:
             raise PeerProtocolError(f"proposal {zxid:#x} carries another transaction")
-        if is_reconfig(payload):
+        if kind == _RECONFIG:
             effects.append(SetLastSeen(_config_of(payload)))
         self._last_queued = zxid
         self._pending.append((zxid, payload))
@@ -329,11 +333,11 @@ class Learner:
 
         for packet in packets:
             kind = packet.type
-            if kind == PacketType.PROPOSAL:
+            if kind == _PROPOSAL:
                 if not self._observer:
                     self._queue(packet.zxid, packet.data, effects)
                     log.append(self._pending[-1][1])
-            elif kind == PacketType.COMMIT:
+            elif kind == _COMMIT:
                 if not self._observer:
                     self._commit(packet.zxid, commit)
             elif kind == PacketType.INFORM and self._observer:

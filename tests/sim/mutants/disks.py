@@ -34,10 +34,10 @@ PROMISE: Final = "acceptedEpoch first, then ACKEPOCH"
 def _told_early(patch: pytest.MonkeyPatch, role: str) -> None:
     real = LogWriter.append
 
-    def append(self: LogWriter, zxid: int, payload: bytes) -> None:
-        real(self, zxid, payload)
+    def append(self: LogWriter, records: Sequence[tuple[int, bytes]]) -> None:
+        real(self, records)
         if self.on_flushed.__name__ == role:
-            self.on_flushed(zxid)
+            self.on_flushed(records[-1][0])
 
     patch.setattr(LogWriter, "append", append)
 

@@ -22,16 +22,18 @@ MADE: Final = (
 
 @mutant("client-protocol §7", *MADE, "versions count changes", workloads=("bank",))
 def multi_applied_by_half(patch: pytest.MonkeyPatch) -> None:
-    real = apply._apply_multi
+    real = apply._BY_RECORD[MultiTxn]
 
-    def half(tree: DataTree, header: TxnHeader, record: MultiTxn) -> apply.Applied:
+    def half(tree: DataTree, header: TxnHeader, kind: int, record: MultiTxn) -> apply.Applied:
         parts = record.txns or []
-        applied = real(tree, header, MultiTxn(parts[:-1] if len(parts) > 1 else parts))
+        applied = real(tree, header, kind, MultiTxn(parts[:-1] if len(parts) > 1 else parts))
         while applied.parts and len(applied.parts) < len(parts):
             applied.parts.append(applied.parts[-1])
         return applied
 
-    patch.setattr(apply, "_apply_multi", half)
+    by_record = dict(apply._BY_RECORD)
+    by_record[MultiTxn] = half
+    patch.setattr(apply, "_BY_RECORD", by_record)
 
 
 @mutant(
