@@ -39,6 +39,16 @@ class Chaos(RuleBasedStateMachine):
         running = sorted(self.world.machines)
         self.world.crash(running[index % len(running)])
 
+    @precondition(lambda self: self.world.machines)
+    @rule(index=st.integers(0, 5), other=st.integers(1, 6), up=st.booleans())
+    def link_comes_or_goes(self, index: int, other: int, up: bool) -> None:
+        running = sorted(self.world.machines)
+        sid = running[index % len(running)]
+        if up:
+            self.world.link_up(sid, other)
+        else:
+            self.world.link_down(sid, other)
+
     @precondition(lambda self: self.world.wire)
     @rule(indexes=st.lists(st.integers(0, 50), min_size=1, max_size=20))
     def deliver_in_any_order(self, indexes: list[int]) -> None:

@@ -85,6 +85,15 @@ class Stage:
         for sid in numbers(command.words[0]):
             self.world.crash(sid)
 
+    def do_down(self, command: Command) -> None:
+        """down 1-3: 1 sees its link to 3 end; up 1-3: there is one again"""
+        for pair in command.words:
+            self.world.link_down(*map(int, pair.split("-")))
+
+    def do_up(self, command: Command) -> None:
+        for pair in command.words:
+            self.world.link_up(*map(int, pair.split("-")))
+
     def do_abandon(self, command: Command) -> None:
         for sid in numbers(command.words[0]):
             self.world.machines[sid].abandon()

@@ -60,6 +60,13 @@ class World:
         self.wire = [(frm, to, note) for frm, to, note in self.wire if sid not in (frm, to)]
         self.last = {pair: note for pair, note in self.last.items() if sid not in pair}
 
+    def link_down(self, sid: int, other: int) -> None:
+        """``sid`` sees its link to ``other`` end."""
+        self._perform(sid, self.machines[sid].link_down(other))
+
+    def link_up(self, sid: int, other: int) -> None:
+        self.machines[sid].link_up(other)
+
     def deliver(self, index: int = 0) -> None:
         frm, to, note = self.wire.pop(index)
         self.hear(to, frm, note)

@@ -58,6 +58,8 @@ class Elections:
         self._asked = False
         self._restart = False
         self._woken = trio.Event()
+        mesh.on_link_up = election.link_up
+        mesh.on_link_down = self._link_down
 
     @property
     def leading_votes(self) -> frozenset[int]:
@@ -130,6 +132,9 @@ class Elections:
     def set_peer_epoch(self, epoch: int) -> None:
         """The epoch is established; looking peers are told so from now on."""
         self._election.set_peer_epoch(epoch)
+
+    def _link_down(self, sid: int) -> None:
+        self._perform(self._election.link_down(sid))
 
     async def _wait_for_timer(self) -> None:
         """Until the timer ends, is set anew, or the round is over."""

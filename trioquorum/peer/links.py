@@ -45,6 +45,7 @@ class ElectionMesh:
 
     ``my_address`` is where we listen, ``addresses`` where the others do; an entry for ourselves is ignored.
     ``connect_timeout_ms`` bounds one dial. ``rng`` spreads redials. Without ``guests`` who is not listed is refused.
+    ``on_link_up`` and ``on_link_down`` are told of whom there is a link to, and of whom no more.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class ElectionMesh:
         self._handshake_timeout_s = limits.handshake_timeout_ms / 1000
         self._rng = rng
         self._guests = guests
+        self.on_link_up: Callable[[int], None] = _unheeded
+        self.on_link_down: Callable[[int], None] = _unheeded
         self._hello = self._introduce()
         self._peers = {sid: MeshPeer(sid, address) for sid, address in addresses.items() if sid != my_id}
         self._inbox: deque[tuple[int, Notification]] = deque(maxlen=limits.election_inbox_max)
@@ -312,11 +315,14 @@ class ElectionMesh:
         with trio.CancelScope() as scope:
             peer.link_up(scope)
             self._events.emit(LinkUp(kind=KIND, peer=peer.sid, address=link.remote))
+            self.on_link_up(peer.sid)
             reason = "we stop"
             try:
                 reason = await self._carry(peer, link, hello)
             finally:
                 self._events.emit(LinkDown(kind=KIND, peer=peer.sid, reason=peer.link_down(scope, reason)))
+        if peer.scope is None:
+            self.on_link_down(peer.sid)
 
     async def _carry(self, peer: MeshPeer, link: Link, hello: bytes | None) -> str:
         """Send and receive; returns why one of them could not go on."""
@@ -361,6 +367,11 @@ class ElectionMesh:
                 continue
             self._inbox.append((peer.sid, note))
             self._arrived.unpark_all()
+
+
+def _unheeded(sid: int) -> None:
+    """Nobody wants to know."""
+    del sid
 
 
 def _introduction(frame: bytes) -> Hello:

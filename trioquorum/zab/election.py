@@ -4,7 +4,8 @@ The driver executes the effects of each call in order before the next call. Ther
 replace whatever it was set to; when it ends the driver calls ``silence`` after a ``Wait``, ``settle_over`` after a
 ``Settle``. Own votes are counted here and never travel.
 
-Three things go beyond the reference, none changes who can win; each only saves waiting for a resend:
+Four things go beyond the reference, none changes who can win; each only saves waiting:
+who has lost its link to us is not waited for once a quorum agrees, because no better vote can come from it;
 a voter heard for the first time in our round gets our proposal in return (our own broadcast may have reached it before
 it looked); the result is told to everybody once (it also replaces stale votes still queued for peers that are away);
 and non-voters that asked while we were looking are told the result too.
@@ -70,6 +71,7 @@ class Election:
 
         self._voting = False
         self._settling = False
+        self._gone: set[int] = set()  # whose link was up, and is not
         self._wait_ms = resend_ms_min
         self._initial = self.proposal = self.current_vote
         self._received: dict[int, Vote] = {}  # votes of this round
@@ -159,6 +161,15 @@ class Election:
         if not self._voting or not self._settling:
             return []
         return self._finish(self.proposal, self._agreeing(self._received, self.proposal))
+
+    def link_up(self, sid: int) -> None:
+        """There is a link to ``sid``: a better vote may come from it."""
+        self._gone.discard(sid)
+
+    def link_down(self, sid: int) -> list[Effect]:
+        """The link to ``sid`` ended and there is no other: nothing can come from it before ``link_up``."""
+        self._gone.add(sid)
+        return self._weigh() if self._voting and self._settling else []
 
     def heard(self, sender: int, note: Notification) -> list[Effect]:
         """A notification from ``sender``, in any state."""
@@ -282,8 +293,10 @@ class Election:
             self._settling = False
             return [Wait(self._wait_ms)]
         # A better vote can only start at a voter, as the vote for itself. When every voter has given up its own for
-        # ours there is nobody left to wait for.
-        if agreeing >= self._voters:
+        # ours, or its link ended, as that of a killed leader does, there is nobody left to wait for. A voter that was
+        # never there may just be starting. Should one of those that are gone be alive all the same, then we settle as
+        # if its vote had come too late: a quorum agrees, so whoever wins holds all that was committed.
+        if agreeing >= self._voters - self._gone:
             return self._finish(self.proposal, agreeing)
         if self._settling:
             return []
