@@ -5,7 +5,7 @@ A third party registers a transport under the entry-point group ``trioquorum.tra
 """
 
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -76,6 +76,28 @@ class Link(Protocol):
 
     async def aclose(self) -> None:
         """Close both directions. Idempotent, bounded, also when cancelled."""
+
+
+@runtime_checkable
+class PromptLink(Link, Protocol):
+    """A link that can often send without a wait; what has no task of its own to wake saves the wake-up."""
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether part of a frame that ``send_nowait`` took has not left; ``send_rest`` sees to it."""
+
+    def send_nowait(self, frame: bytes) -> bool:
+        """Hand over one frame if that needs no waiting. False: nothing was taken, ``send`` does it or says why not.
+
+        Never called while ``send`` or ``send_rest`` is under way.
+        """
+
+    async def send_rest(self) -> None:
+        """Send what is left of a frame; cancelling loses nothing.
+
+        Raises:
+            LinkClosed: the link is gone.
+        """
 
 
 class Listener(Protocol):

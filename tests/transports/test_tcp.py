@@ -348,3 +348,45 @@ async def test_a_dialler_never_talks_to_itself(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "socket", BoundToTarget)
     with pytest.raises(ConnectFailed, match="refused"):
         await TcpTransport().connect(listener.address, frame_bytes_max=100)
+
+
+async def test_frames_sent_without_waiting_keep_their_order_and_their_rest_leaves_first() -> None:
+    listener = await TcpTransport().listen(LOOPBACK, frame_bytes_max=1 << 20)
+    link = await TcpTransport().connect(listener.address, frame_bytes_max=1 << 20)
+    other = await listener.accept()
+    frames = [bytes([number % 256]) * (1 << 16) for number in range(200)]
+    taken = 0
+    while not link.has_rest and taken < len(frames) and link.send_nowait(frames[taken]):
+        taken += 1
+    assert 0 < taken < len(frames)
+    assert not link.send_nowait(frames[taken])
+    received: list[bytes] = []
+
+    async def receive() -> None:
+        received.extend([await other.receive() for _ in range(taken + 2)])
+
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0.01):
+            await link.send_rest()
+        nursery.start_soon(receive)
+        await link.send(frames[taken])
+        assert link.send_nowait(frames[taken + 1])
+        await link.send_rest()
+    assert received == frames[: taken + 2]
+    assert not link.has_rest
+    await other.aclose()
+    with pytest.raises(LinkClosed):
+        await link.receive()
+    assert not link.send_nowait(b"nobody")
+    await link.aclose()
+    await listener.aclose()
+
+
+async def test_what_is_too_large_or_comes_too_late_is_not_taken() -> None:
+    listener = await TcpTransport().listen(LOOPBACK, frame_bytes_max=10)
+    link = await TcpTransport().connect(listener.address, frame_bytes_max=10)
+    assert not link.send_nowait(bytes(11))
+    assert link.send_nowait(bytes(10))
+    await link.aclose()
+    assert not link.send_nowait(b"late")
+    await listener.aclose()

@@ -97,6 +97,7 @@ class TcpLink:
         self._send_ended = ""
         self._receive_ended = ""
         self._sending = False
+        self._rest = memoryview(b"")
         self._send_credit = BURST_BYTES
         self._receive_credit = BURST_BYTES
 
@@ -121,13 +122,50 @@ class TcpLink:
             self._send_credit = BURST_BYTES
             await trio.lowlevel.checkpoint()
         self._send_credit -= size + FRAME_COST_BYTES
+        if self._rest:
+            await self.send_rest()
         invariant(not self._sending, "one task sends on a link at a time", remote=self._remote)
         header = _HEADER.pack(size)
         sent = self._send_some((header, frame))
         if sent < _HEADER.size + size:
-            await self._send_rest(header, memoryview(frame), sent)
+            await self._send_last(header, memoryview(frame), sent)
 
-    async def _send_rest(self, header: bytes, frame: memoryview, sent: int) -> None:
+    @property
+    def has_rest(self) -> bool:
+        """Whether the kernel had no room for all that ``send_nowait`` took."""
+        return len(self._rest) > 0
+
+    def send_nowait(self, frame: bytes) -> bool:
+        """Hand one frame to the kernel if it has room for any of it; the rest is kept for ``send_rest``."""
+        size = len(frame)
+        if self._send_ended or self._rest or size > self._frame_bytes_max:
+            return False
+        invariant(not self._sending, "one task sends on a link at a time", remote=self._remote)
+        header = _HEADER.pack(size)
+        try:
+            sent = self._send_some((header, frame))
+        except LinkClosed:
+            return False
+        if 0 < sent < _HEADER.size + size:
+            self._rest = memoryview(header + frame)[sent:]
+        return sent > 0
+
+    async def send_rest(self) -> None:
+        """Wait until the kernel has taken what is left of a frame.
+
+        Raises:
+            LinkClosed: the link is gone.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._rest:
+            self._rest = self._rest[self._send_some((self._rest,)) :]
+            if self._rest:
+                try:
+                    await trio.lowlevel.wait_writable(self._socket)
+                except trio.ClosedResourceError:
+                    raise LinkClosed(self._send_ended) from None
+
+    async def _send_last(self, header: bytes, frame: memoryview, sent: int) -> None:
         total = len(header) + len(frame)
         self._sending = True
         try:

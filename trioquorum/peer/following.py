@@ -235,7 +235,8 @@ class Following:
                 else:
                     self._do(effect)
             service.flush()
-            await self._peer.log.wait_room()
+            if not self._peer.log.has_room:
+                await self._peer.log.wait_room()
 
     def _do(self, effect: effects.Effect) -> None:
         """An effect that waits for nothing."""

@@ -276,7 +276,8 @@ class LearnerHandler:
                     self._take(packet)
             finally:
                 service.flush()
-            await master.peer.log.wait_room()
+            if not master.peer.log.has_room:
+                await master.peer.log.wait_room()
 
     def _take(self, packet: QuorumPacket) -> None:
         master = self._master

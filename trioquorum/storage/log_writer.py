@@ -115,8 +115,16 @@ class LogWriter:
             while True:
                 if not self._queue:
                     await self._idle.park()
-                async with self._file_lock:
+                # To take a lock that nobody holds the usual way costs a turn of the loop.
+                if self._file_lock.locked():
+                    await self._file_lock.acquire()
+                else:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    self._file_lock.acquire_nowait()
+                try:
                     await self._append_batch()
+                finally:
+                    self._file_lock.release()
                 self._waiting.unpark_all()
                 self.on_flushed(self.last_flushed)
         except DiskFailed:
