@@ -84,12 +84,14 @@ class Writer(threading.Thread):
 class Load:
     """Several writers; as a context manager they run inside the block."""
 
+    kind: type[Writer] = Writer
+
     def __init__(self, ensemble: Ensemble, writers: int = 4) -> None:
         self.base = "/load"
         client = ensemble.client()
         client.create(self.base)
         client.create(f"{self.base}/seq")
-        self.writers = [Writer(ensemble, self.base, n) for n in range(writers)]
+        self.writers = [self.kind(ensemble, self.base, n) for n in range(writers)]
         for writer in self.writers:
             client.create(writer.counter, b"-1")
         client.stop()

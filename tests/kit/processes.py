@@ -109,11 +109,16 @@ class Ensemble:
     def start(self, *ids: int, options: Sequence[str] = ()) -> Self:
         """Start peers (all by default), with more ``options`` of serve."""
         for i in ids or self.ids:
-            command = [sys.executable, "-m", "trioquorum", "serve", "--id", str(i)]
+            command = [sys.executable, *self.program(i), "serve", "--id", str(i)]
             command += ["--peers", str(self.config), "--data-dir", str(self.data_dir(i)), "--log-json", *options]
             with self.log(i).open("ab") as log:
                 self.processes[i] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return self
+
+    def program(self, i: int) -> list[str]:
+        """What Python runs as a peer's ``trioquorum``."""
+        del i
+        return ["-m", "trioquorum"]
 
     def data_dir(self, i: int) -> Path:
         """A peer's data directory."""
@@ -226,5 +231,6 @@ def tree_of(client: KazooClient, root: str = "/") -> dict[str, tuple[bytes, tupl
             continue
         data, stat = client.get(path)
         found[path] = (data, tuple(stat))
-        todo += [f"{path.rstrip('/')}/{child}" for child in client.get_children(path)]
+        if stat.numChildren:
+            todo += [f"{path.rstrip('/')}/{child}" for child in client.get_children(path)]
     return found
