@@ -56,6 +56,10 @@ class DiskFailed(StorageError):
     """A write or flush failed (storage/): fatal for the peer, never retried on the same file."""
 
 
+class DiskFull(DiskFailed):
+    """A write did not fit (storage/), and what is on disk is known: start again from it when there is room."""
+
+
 class RoleEnded(TrioquorumError):
     """The present role cannot go on (peer/): the role's subtree ends and the peer is LOOKING again."""
 

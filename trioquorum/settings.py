@@ -16,6 +16,7 @@ MAY_BE_ZERO: Final = frozenset(
         "config_version",
         "snapshot_log_bytes",
         "slow_flush_ms",
+        "disk_reserve_bytes",
         "learner_connect_retry_ms",
         "learner_connect_limit_ticks",
     )
@@ -52,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     force_sync: bool = True
     slow_flush_ms: int = 1000  # fsync.warningthresholdms
     log_preallocate_bytes: int = 64 << 20
+    disk_reserve_bytes: int = 128 << 20  # less than this free: no writes are taken; 0: until nothing is free
     snapshot_log_bytes: int = (
         4 << 30
     )  # snapSizeLimitInKb: after so much log a snapshot is due; 0: only snap_count counts

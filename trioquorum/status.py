@@ -182,6 +182,8 @@ def _status(target: Target, srvr: str | None, mntr: str | None) -> PeerStatus:
         more = dict(line.split("\t", 1) for line in (mntr or "").splitlines() if "\t" in line)
         sessions = more.get("zk_global_sessions", "")
         status.sessions = int(sessions) if sessions.isdecimal() else None
+        if more.get("zk_disk_nearly_full") == "1":
+            status.problem = "its disk is nearly full"
     return status
 
 

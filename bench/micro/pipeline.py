@@ -27,6 +27,7 @@ from trioquorum.server.four_letter import Answerer
 from trioquorum.storage.database import Database
 from trioquorum.storage.log_writer import LogWriter
 from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.storage.room import DiskRoom
 from trioquorum.storage.txn_log import TxnLog
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.sessions import SessionIds
@@ -81,6 +82,7 @@ class Desk:
             membership=config.quorum_config,
             client_addresses=lambda: config.client_addresses,
             folders=(disk, disk),
+            room=DiskRoom((disk,), 0, events),
             clock=time.perf_counter,
             wall_ms=lambda: TIME_MS,
         )

@@ -153,6 +153,16 @@ async def test_a_server_that_allows_only_srvr() -> None:
     assert (found.peers[0].role, found.peers[0].zxid, found.peers[0].sessions) == ("standalone", "0x5", None)
 
 
+async def test_a_nearly_full_disk_is_a_problem() -> None:
+    full = serving("leader", 1)
+    full = {**full, "mntr": full["mntr"] + "zk_disk_nearly_full\t1\n"}
+    fine = serving("follower", 1)
+    fine = {**fine, "mntr": fine["mntr"] + "zk_disk_nearly_full\t0\n"}
+    found = await look_at(full, fine)
+    assert [peer.problem for peer in found.peers] == ["its disk is nearly full", None]
+    assert found.quorum
+
+
 @pytest.mark.parametrize(
     ("srvr", "problem"),
     [

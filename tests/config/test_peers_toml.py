@@ -156,6 +156,7 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
         ("min_session_timeout_ms = 99999", "the smallest session timeout (99999 ms) is above the largest (10000 ms)"),
         ("election_resend_ms_min = 70000", "election_resend_ms_min is above election_resend_ms_max"),
         ("snapshot_size_factor = 1.5", "snapshot_size_factor is 1.5; it must be at most 1"),
+        ("disk_reserve_bytes = -1", "disk_reserve_bytes is -1; it must be at least 0"),
         ("connect_timeout_ms = -1", "connect_timeout_ms is -1; it must be at least 1"),
         ("container_deletions_per_minute_max = 0", "container_deletions_per_minute_max is 0; it must be at least 1"),
     ],

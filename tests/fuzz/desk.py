@@ -23,6 +23,7 @@ from trioquorum.server.four_letter import WORDS, Answerer
 from trioquorum.storage.database import Database
 from trioquorum.storage.log_writer import LogWriter
 from trioquorum.storage.memory_disk import MemoryDisk
+from trioquorum.storage.room import DiskRoom
 from trioquorum.storage.txn_log import TxnLog
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.sessions import SessionIds
@@ -83,6 +84,7 @@ class Desk:
             membership=config.quorum_config,
             client_addresses=lambda: config.client_addresses,
             folders=(disk, disk),
+            room=DiskRoom((disk,), 0, events),
             clock=lambda: 1.0,
             wall_ms=lambda: TIME_MS,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trioquorum import cli
-from trioquorum.peer import run
+from trioquorum.peer import surroundings
 from trioquorum.storage import disk as disk_module
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import RealDisk
@@ -161,7 +161,7 @@ def main() -> None:
     """Run the command line on disks that may kill."""
     _orders.path = Path(sys.argv.pop(1))
     replaced: tuple[tuple[Any, str, Any], ...] = (
-        (run, "RealDisk", CrashingDisk),
+        (surroundings, "RealDisk", CrashingDisk),
         (disk_module, "_RealAppendFile", _CrashingAppendFile),
         (disk_module, "_StreamFile", _CrashingStream),
     )

@@ -18,7 +18,7 @@ from trioquorum.config import ServerConfig
 from trioquorum.events import Event, LearnerSyncing
 from trioquorum.limits import Limits
 from trioquorum.peer.following import Following
-from trioquorum.peer.run import Peer
+from trioquorum.peer.roles import Peer
 from trioquorum.testing import MemoryEnsemble, open_ensemble
 from trioquorum.transport import Link
 from trioquorum.wire.quorum import PacketType, QuorumPacket, decode_packets, encode_frames

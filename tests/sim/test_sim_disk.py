@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.sim.kit import Writers, assert_all_equal, events_of
 from tests.storage.kit import Heard, content, create, creates, load
 from trioquorum.client import Client
-from trioquorum.errors import DiskFailed, RequestFailed, StorageError
+from trioquorum.errors import DiskFailed, DiskFull, RequestFailed, StorageError
 from trioquorum.events import SlowFlush, SyncReceived, TornTailCut
 from trioquorum.limits import Limits
 from trioquorum.storage.database import Database
@@ -163,34 +163,12 @@ async def test_a_failed_flush_leaves_what_it_left() -> None:
 # A full disk
 
 
-async def test_a_full_disk_stops_one_peer_until_there_is_space(autojump_clock: MockClock) -> None:
-    failures: list[tuple[int, str]] = []
-    async with ensemble_of_sim_disks(failures) as (ensemble, faults, counts):
-        leader = await ensemble.wait_serving()
-        victim = next(peer for peer in ensemble.peers if peer != leader)
-        async with ensemble.client(leader) as client:
-            await create_many(client, "before", 5)
-            disk = ensemble.peers[victim].disk
-            faults[victim].capacity_bytes = sum(map(len, disk.files.values())) + 300
-            assert await disk.free_bytes() == 300
-            await create_many(client, "fills", 10)
-            await ensemble.wait_down(victim)
-            assert [(peer, "No space left on device" in why) for peer, why in failures] == [(victim, True)]
-            assert counts["disk full"] >= 1
-            assert await disk.free_bytes() == 0
-            faults[victim].capacity_bytes += 1_000_000
-            await ensemble.start(victim)
-            await ensemble.wait_serving(1, 2, 3)
-            tree = await assert_all_equal(ensemble)
-            assert "/fills-9" in tree.nodes
-
-
 async def test_what_does_not_fit_is_cut_off_at_restart() -> None:
     disk = sim_disk()
     log = await log_of(disk, 3)
     used = sum(map(len, disk.files.values()))
     disk.faults.capacity_bytes = used + len(encode_records(payloads(4, 1))) + 5
-    with pytest.raises(DiskFailed, match="No space left"):
+    with pytest.raises(DiskFull, match="No space left"):
         await log.append(payloads(4, 3))
     assert disk.logged_zxid() == 4
     heard = Heard()
@@ -204,10 +182,10 @@ async def test_a_snapshot_that_does_not_fit_is_gone() -> None:
     disk.faults.capacity_bytes = sum(map(len, disk.files.values())) + 10
     db.tree.last_zxid = 7
     before = as_bytes(disk)
-    with pytest.raises(DiskFailed, match="No space left"):
+    with pytest.raises(DiskFull, match="No space left"):
         await db.take_snapshot()
     assert as_bytes(disk) == before
-    with pytest.raises(DiskFailed, match="No space left"):
+    with pytest.raises(DiskFull, match="No space left"):
         await disk.write_atomic("currentEpoch", b"12345678901234567890")
     assert as_bytes(disk) == before | {"currentEpoch.tmp": b"1234567890"}
 

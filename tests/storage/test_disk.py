@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from trioquorum.errors import DiskFailed, StorageError
+from trioquorum.errors import DiskFailed, DiskFull, StorageError
 from trioquorum.storage.disk import LOCK_FILE, Disk, RealDisk
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.testing.sim_disk import DiskFaults, SimDisk
@@ -168,9 +168,38 @@ async def test_a_full_disk_is_reported(real: RealDisk, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "pwrite", full)
     for write in (real.write_atomic("currentEpoch", b"5"), _stream(real), _append(real)):
-        with pytest.raises(DiskFailed, match="No space left on device; this peer stops"):
+        with pytest.raises(DiskFull, match="cannot be written: No space left on device"):
             await write
     assert "tmp.snapshot.5" not in await real.list()
+
+
+async def test_a_server_can_be_started_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with RealDisk(tmp_path / "data") as disk:
+        assert await disk.list() == []
+
+
+async def test_what_is_too_much_for_a_flush_is_in_doubt(real: RealDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(DiskFailed, match="No space left on device; this peer stops") as failure:
+        await _append(real)
+    assert not isinstance(failure.value, DiskFull)
+
+
+@pytest.mark.parametrize(("keep_free_bytes", "size"), [(0, 1 << 20), (1 << 60, 3)])
+async def test_logs_grow_in_steps_only_where_enough_stays_free(tmp_path: Path, keep_free_bytes: int, size: int) -> None:
+    with RealDisk(tmp_path / "data", preallocate_bytes=1 << 20, keep_free_bytes=keep_free_bytes) as disk:
+        file = await disk.create("log.1")
+        await file.append(b"abc")
+        assert await disk.size("log.1") == size
+        await file.aclose()
+        assert await disk.read("log.1") == b"abc"
 
 
 async def _copy(disk: Disk, source: str, target: str) -> None:

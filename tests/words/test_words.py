@@ -10,7 +10,11 @@ from tests.hostile.kit import AsyncRaw, Server, create, get_data, quorum, reques
 from tests.words.scene import RECORDED, WORDS, answer_file, play, shape
 from trioquorum.settings import FOUR_LETTER_WORDS
 
-OURS = {"zk_last_zxid", "zk_frames_refused", "zk_connection_token_deficit", "zk_synced_observers"}
+OURS = {"zk_last_zxid", "zk_frames_refused", "zk_connection_token_deficit", "zk_synced_observers"} | {
+    "zk_disk_free_bytes",
+    "zk_disk_nearly_full",
+    "zk_writes_refused",
+}
 """Lines of mntr that ZooKeeper 3.8 does not have, or not there."""
 
 WITHOUT_JVM = ("java.", "os.memory.")

@@ -19,6 +19,7 @@ import msgspec
 
 from trioquorum import events as kinds
 from trioquorum.events import Event
+from trioquorum.storage.room import DiskHasRoom, DiskIsFull, DiskNearlyFull, SnapshotFailed, VotersLackRoom
 from trioquorum.tls import CertificatesKept, CertificatesReloaded
 
 FEED_VERSION: Final = 1
@@ -278,6 +279,11 @@ EVENT_KINDS: Final[tuple[type[Event], ...]] = (
     ),
     CertificatesKept,
     CertificatesReloaded,
+    DiskNearlyFull,
+    DiskHasRoom,
+    DiskIsFull,
+    SnapshotFailed,
+    VotersLackRoom,
 )
 """What may go over the feed. Others do not, above all not the audit log: who changed which znode is not everybody's."""
 

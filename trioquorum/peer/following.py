@@ -13,6 +13,7 @@ from trioquorum.pipeline.learner import LearnerService
 from trioquorum.pipeline.sending import FRAME_BYTES
 from trioquorum.transport import Address, Link
 from trioquorum.wire.quorum import (
+    LACKS_ROOM,
     PacketType,
     QuorumPacket,
     decode_packets,
@@ -30,7 +31,7 @@ LAST_REPLIES_S = 0.01
 RECONFIGURES = (effects.SetLastSeen, effects.TakeConfig, effects.Activate)
 
 if TYPE_CHECKING:
-    from trioquorum.peer.run import Peer
+    from trioquorum.peer.roles import Peer
 
 DIAL_RETRY_FIRST_S = 0.01
 """The leader usually listens a moment after the vote; waits double from here to ``learner_connect_retry_ms``."""
@@ -252,8 +253,12 @@ class Following:
                 assert service is not None
                 service.commit(payloads)
                 peer.events.emit(Committed(zxid=peer.db.last_zxid))
-            case effects.AnswerPing(zxid):
+            case effects.AnswerPing(zxid, refuses_writes):
                 touched = service.touched.swap() if service is not None else []
+                if peer.room.nearly_full:
+                    touched.append((LACKS_ROOM, 0))
+                if service is not None and service.refuses_writes != refuses_writes:
+                    service.refuse_writes(refuses_writes)
                 self._send(QuorumPacket(PacketType.PING, zxid, encode_touched(touched)))
             case effects.SyncDone():
                 assert service is not None

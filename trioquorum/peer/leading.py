@@ -15,6 +15,7 @@ from trioquorum.peer.oracle import Oracle
 from trioquorum.peer.reconfiguring import Reconfiguring
 from trioquorum.peer.sweeping import sweep
 from trioquorum.pipeline.leader import LeaderService
+from trioquorum.storage.room import VotersLackRoom
 from trioquorum.transport import Listener
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets, encode_revalidate_reply
@@ -24,7 +25,7 @@ from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.throttle import SyncThrottle
 
 if TYPE_CHECKING:
-    from trioquorum.peer.run import Peer
+    from trioquorum.peer.roles import Peer
 
 
 class Leading:
@@ -268,6 +269,17 @@ class Leading:
             nursery.start_soon(Reconfiguring(self).run, name="reconfigurations")
             await self._ticker()
 
+    def _ping(self) -> None:
+        """Ask everybody for a sign of life, and say whether writes are taken: a quorum needs room for them."""
+        service = self.service
+        lack = {it.sid for it in self.port.handlers.values() if it.synced and it.participant and it.lacks_room}
+        too_few = bool(lack) and not service.machine.keeps_quorum(self._synced() - lack)
+        if (too_few or self.peer.room.nearly_full) != service.refuses_writes:
+            service.refuse_writes(not service.refuses_writes)
+            lacking = tuple(sorted(lack)) if service.refuses_writes else ()
+            self.peer.events.emit(VotersLackRoom(peers=lacking, refuses_writes=service.refuses_writes))
+        self.port.ping(self.service.last_proposed, refuses_writes=self.service.refuses_writes)
+
     async def _ticker(self) -> None:
         """Twice a tick: ping; every tick: is the quorum still there, whose session ran out, whom do we not reach?"""
         half_tick_s = self.peer.config.tick_time_ms / 2000
@@ -275,10 +287,10 @@ class Leading:
         machine = self.service.machine
         while True:
             await trio.sleep(half_tick_s)
-            self.port.ping(self.service.last_proposed)
+            self._ping()
             await trio.sleep(half_tick_s)
             self.tick += 1
-            self.port.ping(self.service.last_proposed)
+            self._ping()
             for handler in list(self.port.handlers.values()):
                 if handler.synced and self.tick > handler.heard_tick + sync_limit:
                     handler.give_up(f"not heard of for {sync_limit} ticks")

@@ -17,7 +17,9 @@ from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import LOCAL_SESSION
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import (
+    LACKS_ROOM,
     OF_LOCAL_SESSION,
+    REFUSE_WRITES,
     LearnerInfo,
     PacketType,
     QuorumPacket,
@@ -36,7 +38,7 @@ from trioquorum.zab.throttle import SyncThrottle
 
 if TYPE_CHECKING:
     from trioquorum.peer.learner_port import LearnerPort
-    from trioquorum.peer.run import Peer
+    from trioquorum.peer.roles import Peer
 
 PROTOCOL_VERSION = 0x10000
 _ACK, _REQUEST, _SYNC = PacketType.ACK, PacketType.REQUEST, Op.SYNC
@@ -96,6 +98,7 @@ class LearnerHandler:
         self.sid = 0
         self.participant = False
         self.synced = False
+        self.lacks_room = False
         self.outbox = LinkOutbox(master.peer.config.limits)
         self.heard_tick = 0
         self._link = link
@@ -134,10 +137,14 @@ class LearnerHandler:
         self._reason = reason
         self._scope.cancel(reason=reason)
 
-    def ping(self, last_proposed: int) -> None:
-        """Ask for a sign of life and the touched sessions, once the learner has its whole history."""
+    def ping(self, last_proposed: int, *, refuses_writes: bool) -> None:
+        """Ask for a sign of life and the touched sessions, once the learner has its whole history.
+
+        A PING with any data says that it is to refuse writes.
+        """
         if self._history_sent:
-            self.outbox.put(encode_packets([QuorumPacket(PacketType.PING, last_proposed)]))
+            data = REFUSE_WRITES if refuses_writes else None
+            self.outbox.put(encode_packets([QuorumPacket(PacketType.PING, last_proposed, data)]))
 
     # Handshake
 
@@ -293,7 +300,9 @@ class LearnerHandler:
                 owner = LOCAL_SESSION if packet.zxid == OF_LOCAL_SESSION else self.owner
                 master.submit(self, WriteRequest(session, cxid, op, body, packet.auth or [], owner))
         elif packet.type == PacketType.PING:
-            master.service.touch(dict(decode_touched(data)))
+            touched = dict(decode_touched(data))
+            self.lacks_room = touched.pop(LACKS_ROOM, None) is not None
+            master.service.touch(touched)
         elif packet.type == PacketType.REVALIDATE:
             master.revalidate(self, *decode_revalidate(data))
 

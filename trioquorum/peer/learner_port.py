@@ -84,7 +84,7 @@ class LearnerPort:
             self._master.forget(handler.sid)
             self.departures.unpark_all()
 
-    def ping(self, last_proposed: int) -> None:
+    def ping(self, last_proposed: int, *, refuses_writes: bool) -> None:
         """Ask every learner for a sign of life."""
         for handler in list(self.handlers.values()):
-            handler.ping(last_proposed)
+            handler.ping(last_proposed, refuses_writes=refuses_writes)

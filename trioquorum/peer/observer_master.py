@@ -16,7 +16,7 @@ from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.quorum import PacketType
 
 if TYPE_CHECKING:
-    from trioquorum.peer.run import Peer
+    from trioquorum.peer.roles import Peer
 
 
 class ObserverMaster:
@@ -51,6 +51,9 @@ class ObserverMaster:
         finally:
             await listener.aclose()
 
+    def _ping(self) -> None:
+        self.port.ping(self.peer.db.last_zxid, refuses_writes=self.service.refuses_writes)
+
     async def _ticker(self) -> None:
         """Twice a tick: ping; every tick: who is not heard of any more? Rests while there are no observers."""
         half_tick_s = self.peer.config.tick_time_ms / 2000
@@ -60,10 +63,10 @@ class ObserverMaster:
                 self._wanted = trio.Event()
                 await self._wanted.wait()
             await trio.sleep(half_tick_s)
-            self.port.ping(self.peer.db.last_zxid)
+            self._ping()
             await trio.sleep(half_tick_s)
             self.tick += 1
-            self.port.ping(self.peer.db.last_zxid)
+            self._ping()
             for handler in list(self.port.handlers.values()):
                 if handler.synced and self.tick > handler.heard_tick + sync_limit:
                     handler.give_up(f"not heard of for {sync_limit} ticks")

@@ -1,83 +1,30 @@
-"""A peer: what outlives roles, and the loop that gives it one role after the other (design §2.3, quorum-protocol §6).
+"""A peer from its start to its end, and again when its disk was full (quorum-protocol §6)."""
 
-::
-
-    peer
-    ├─ log writer   the only writer of the log
-    ├─ election     links to the other peers, answers to those who look for a leader
-    └─ role         LOOKING, then LEADING, FOLLOWING or OBSERVING; one cancel scope each
-"""
-
-import random
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
-from pathlib import Path
 
-import msgspec
 import trio
 
-from trioquorum.clocks import fresh_nonce, fresh_random, wall_clock_ms
 from trioquorum.config import ServerConfig
-from trioquorum.errors import LinkClosed, PeerProtocolError, RoleEnded
-from trioquorum.events import Events, PeerStarted, PeerStopped, ReadOnlyBegan, StateChanged
+from trioquorum.errors import DiskFull
+from trioquorum.events import Events, PeerStarted, PeerStopped
 from trioquorum.metrics import Metrics
-from trioquorum.peer.electing import Elections
-from trioquorum.peer.following import Following
-from trioquorum.peer.keeping import Keeper
-from trioquorum.peer.leading import Leading
-from trioquorum.peer.links import ElectionMesh
-from trioquorum.peer.masters import Masters
 from trioquorum.peer.members import Members
-from trioquorum.peer.oracle import Ask, Oracle, file_oracle
-from trioquorum.peer.standalone import lead_alone
-from trioquorum.peer.terms import answerer_of, audit_of, certificates_of, terms_of
-from trioquorum.pipeline.leader import LeaderService
-from trioquorum.pipeline.learner import LearnerService, SendPackets
-from trioquorum.pipeline.read_only import ReadOnlyService
-from trioquorum.pipeline.service import Service
+from trioquorum.peer.roles import Peer, first_reason
+from trioquorum.peer.surroundings import DATA_FOLDER as DATA_FOLDER, Surroundings as Surroundings, open_disks
+from trioquorum.peer.terms import answerer_of, certificates_of
 from trioquorum.pipeline.stats import ServerStats
-from trioquorum.server.clients import ClientPorts, bind_client_ports
-from trioquorum.storage import resync
+from trioquorum.server.clients import bind_client_ports
 from trioquorum.storage.database import Database
-from trioquorum.storage.disk import Disk, RealDisk
 from trioquorum.storage.epochs import Epochs
+from trioquorum.storage.files import Disk
 from trioquorum.storage.membership import Membership
-from trioquorum.storage.trust import Trust, hand_in_marker
-from trioquorum.transport import Address, Transports
+from trioquorum.storage.room import DiskRoom
+from trioquorum.storage.trust import Trust
+from trioquorum.tls import Certificates
+from trioquorum.transport import Address
 from trioquorum.tree.nodes import DataTree
-from trioquorum.tree.sessions import SessionIds
-from trioquorum.wire.election import PeerState
-from trioquorum.zab.ballots import Vote
-from trioquorum.zab.election import Election
-from trioquorum.zab.leader import Leader
-
-DATA_FOLDER = "version-2"
-READ_ONLY_GRACE_S = 2.0
-PAUSE_FIRST_S = 0.02
-PAUSE_LONGEST_S = 1.0
-
-
-def _unwatched(_: object) -> None:
-    """Nobody looks."""
-
-
-class Surroundings(msgspec.Struct, kw_only=True):
-    """What a peer touches of the world; tests and the simulator pass their own.
-
-    ``disks`` are the folder of snapshots and epochs and the folder of logs (they may be the same); without them the
-    real folders of the configuration are used. ``on_members`` and ``on_database`` are handed the membership and the
-    database once they are loaded, to look at. ``oracle`` answers for ``oracle_path``; without it the file is read.
-    """
-
-    transports: Transports = msgspec.field(default_factory=Transports)
-    rng: random.Random = msgspec.field(default_factory=fresh_random)
-    wall_ms: Callable[[], int] = wall_clock_ms
-    nonce: Callable[[], str] = fresh_nonce
-    disks: tuple[Disk, Disk] | None = None
-    on_members: Callable[[Members], object] = _unwatched
-    on_database: Callable[[Database], object] = _unwatched
-    oracle: Ask | None = None
 
 
 async def serve(
@@ -96,305 +43,116 @@ async def serve(
         InvariantViolation: a safety rule broke, so the peer stopped itself.
     """
     around = surroundings or Surroundings()
-    stats = ServerStats()
     metrics = Metrics(trio.current_time)
     certificates = certificates_of(config, events)
-    async with AsyncExitStack() as stack:
+    told = False
+
+    def started(addresses: list[Address]) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            task_status.started(addresses)
+
+    with ExitStack() as stack:
         stack.callback(events.subscribe(metrics.read))
-        snapshots, logs = around.disks or open_disks(config, stack)
-        membership = await Membership.load(snapshots, config.quorum_config())
-        members = Members(config, membership, events)
-        around.on_members(members)
-        answerer = answerer_of(config, members, (snapshots, logs), stats, metrics, events, around.rng, around.wall_ms)
-        ports = await stack.enter_async_context(
-            bind_client_ports(members.my_client_addresses(), around.transports, answerer, config, certificates)
-        )
-        trust = Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot)
-        db = await Database.load(
-            snapshots,
-            logs,
-            config.limits,
-            events,
-            slow_flush_ms=config.slow_flush_ms,
-            trust=trust,
-            new_tree=partial(DataTree, emulates_353=config.emulate_353_ttl_nodes),
-        )
-        await membership.forget_unlogged(db.last_logged)
-        epochs = await Epochs.load(snapshots, db.last_zxid)
-        around.on_database(db)
-        peer = Peer(config, events, around, db, epochs, members, ports, stats)
-        events.emit(
-            PeerStarted(
-                peer=config.my_id,
-                last_zxid=db.last_zxid,
-                accepted_epoch=epochs.accepted,
-                current_epoch=epochs.current,
-            )
-        )
-        audit = peer.terms.audit
-        if audit is not None:
-            audit.server("serverStart", "success")
-            stack.callback(audit.server, "serverStop", "invoked")
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(peer.log.run)
-                task_status.started(ports.addresses)
-                await peer.run()
-        finally:
-            events.emit(PeerStopped(peer=config.my_id))
+        disks = around.disks or open_disks(config, stack)
+        room = DiskRoom(disks, config.disk_reserve_bytes, events)
+        await room.look()
+        live = _Life(config, events, around, disks, room, metrics, certificates).run
+        while lacks_room := await _until_full(partial(live, started)):
+            await room.wait_for_more(lacks_room)
 
 
-class Peer:
-    """What outlives roles, and what roles use of it."""
+async def _until_full(live: Callable[[], Awaitable[None]]) -> str:
+    """Live until something does not fit on the disk; what that is."""
+    lacks_room = ""
+    await trio.lowlevel.checkpoint()
+    try:
+        await live()
+    except* DiskFull as group:
+        lacks_room = first_reason(group)
+    return lacks_room
+
+
+class _Life:
+    """A peer from its data to its end. When its disk is full it has another one, and begins as after a crash."""
 
     def __init__(
         self,
         config: ServerConfig,
         events: Events,
         around: Surroundings,
-        db: Database,
-        epochs: Epochs,
-        members: Members,
-        ports: ClientPorts,
-        stats: ServerStats,
+        disks: tuple[Disk, Disk],
+        room: DiskRoom,
+        metrics: Metrics,
+        certificates: Certificates | None,
     ) -> None:
-        self.config = config
-        self.events = events
-        self.transports = around.transports.on_all_addresses() if config.quorum_listen_on_all_ips else around.transports
-        self.db = db
-        self.log = db.log
-        self.epochs = epochs
-        self.stats = stats
-        self.members = members
-        self.session_ids = SessionIds(config.my_id, around.wall_ms())
-        self.terms = terms_of(config, around.wall_ms, around.nonce, audit_of(config, events))
-        self.masters = Masters(config, around.rng)
-        self.oracle: Oracle | None = None
-        if config.oracle_path:
-            self.oracle = Oracle(around.oracle or file_oracle(Path(config.oracle_path)))
-        self._rng = around.rng
-        self._ports = ports
-        self._state = "starting"
-        self._elections: Elections | None = None
-        self._established = False
-        self._looking, self._looked = trio.CancelScope(), trio.Event()
-        self._unserved, self._ports_free = trio.CancelScope(), trio.Event()
-        self._ports_free.set()
-        self.keeper = Keeper(db, config, around.rng)
+        self._config = config
+        self._events = events
+        self._around = around
+        self._disks = disks
+        self._room = room
+        self._metrics = metrics
+        self._certificates = certificates
+        self._stats = ServerStats()
 
-    async def run(self) -> None:
-        """One role after the other, until cancelled."""
-        if not self.config.peers:
-            self._become("standalone", "no other peers are configured")
-            await lead_alone(self)
-            return
-        mesh = ElectionMesh(
-            self.config.my_id,
-            self.members.election_addresses(),
-            self.members.my_election_address(),
-            self.transports,
-            self.config.limits,
-            self.events,
-            self.config.connect_timeout_ms,
-            self._rng,
-            guests=self.config.reconfig_enabled,
-        )
-        machine = Election(
-            self.config.my_id,
-            self.members.committed,
-            self.members.last_seen,
-            settle_ms=self.config.election_settle_ms,
-            resend_ms_min=self.config.election_resend_ms_min,
-            resend_ms_max=self.config.election_resend_ms_max,
-            oracle=self.oracle is not None,
-        )
-        asks = self.oracle.lets_lead_alone if self.oracle is not None else None
-        self._elections = elections = Elections(machine, mesh, self.events, asks)
-        self.members.attach(mesh, elections, self._ports)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(mesh.run)
-            await nursery.start(elections.run)
-            reason = "the peer starts"
-            pause_s = 0.0
-            while True:
-                self._established = False
-                reason = await self._one_role(elections, reason)
-                # A role that never came to serve may fail at once again: do not spin.
-                pause_s = 0.0 if self._established else min(max(2 * pause_s, PAUSE_FIRST_S), PAUSE_LONGEST_S)
-                await trio.sleep(pause_s + self._observers_delay_s())
+    async def run(self, started: Callable[[list[Address]], None]) -> None:
+        """Live until cancelled; ``started`` is told the client addresses once they are bound."""
+        config, events, around = self._config, self._events, self._around
+        snapshots, logs = self._disks
+        async with AsyncExitStack() as stack:
+            membership = await Membership.load(snapshots, config.quorum_config())
+            members = Members(config, membership, events)
+            around.on_members(members)
+            answerer = answerer_of(
+                config, members, self._disks, self._room, self._stats, self._metrics, events, around.rng, around.wall_ms
+            )
+            ports = await stack.enter_async_context(
+                bind_client_ports(
+                    members.my_client_addresses(), around.transports, answerer, config, self._certificates
+                )
+            )
+            db = await self._load(snapshots, logs)
+            await membership.forget_unlogged(db.last_logged)
+            epochs = await Epochs.load(snapshots, db.last_zxid)
+            around.on_database(db)
+            peer = Peer(config, events, around, db, epochs, members, ports, self._stats, self._room)
+            events.emit(
+                PeerStarted(
+                    peer=config.my_id,
+                    last_zxid=db.last_zxid,
+                    accepted_epoch=epochs.accepted,
+                    current_epoch=epochs.current,
+                )
+            )
+            audit = peer.terms.audit
+            if audit is not None:
+                audit.server("serverStart", "success")
+                stack.callback(audit.server, "serverStop", "invoked")
+            await self._serve(peer, started)
 
-    async def _one_role(self, elections: Elections, reason: str) -> str:
-        """LOOKING, then the role the election gave; why it ended."""
-        ended = "the role ended"
-        self._become("looking", reason)
-        self._looking, self._looked = trio.CancelScope(), trio.Event()
-        self._unserved, self._ports_free = trio.CancelScope(), trio.Event()
+    async def _serve(self, peer: "Peer", started: Callable[[list[Address]], None]) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve_without_role)
-                state, vote, why = await self._choose(elections)
-                # A role changes the tree, which must not be read from meanwhile.
-                self._looking.cancel(reason="the next role is known")
-                await self._looked.wait()
-                self._become(state.name.lower(), why)
-                await self._role(state, vote).run()
-        except* (RoleEnded, LinkClosed, PeerProtocolError) as group:
-            ended = _first(group)
+                await nursery.start(peer.log.run)
+                nursery.start_soon(self._room.watch, name="room on disk")
+                started(peer.addresses)
+                await peer.run()
+        except* DiskFull:
+            peer.lacks_room()
+            raise
         finally:
-            # The next vote counts what is in the log, committed or not (ZOOKEEPER-2845), so nothing may be under way.
-            with trio.CancelScope(shield=True):
-                await self.log.drained()
-            self.log.on_flushed = _ignore
-            self.db.fast_forward()
-        return ended
+            self._room.ignore()
+            self._events.emit(PeerStopped(peer=self._config.my_id))
 
-    async def _choose(self, elections: Elections) -> tuple[PeerState, Vote, str]:
-        """The next role and why: by an election, or as a reconfiguration designated it (quorum-protocol §6)."""
-        await trio.lowlevel.checkpoint()
-        leader = self.members.take_next_leader()
-        if leader is not None:
-            state, vote = elections.designated(leader, zxid=self.db.last_zxid, peer_epoch=self.epochs.current)
-            return state, vote, f"peer {vote.leader} is designated to lead"
-        await self.members.adopt_heard()
-        state, vote = await elections.look(zxid=self.db.vote_zxid, peer_epoch=self.epochs.current)
-        return state, vote, f"peer {vote.leader} was elected"
-
-    def _observers_delay_s(self) -> float:
-        """Observers that lost one leader must not all ask for the next in the same moment (§6)."""
-        if self._state != PeerState.OBSERVING.name.lower():
-            return 0.0
-        return self._rng.random() * self.config.observer_election_delay_ms / 1000
-
-    async def _serve_without_role(self) -> None:
-        """Tell clients that this peer does not serve, until a service takes the ports over.
-
-        If it looks for a leader for very long, some may read (client-protocol §19).
-        """
-        try:
-            with self._unserved:
-                try:
-                    if self.config.read_only_enabled:
-                        with self._looking:
-                            await self._serve_read_only()
-                finally:
-                    self._looked.set()
-                await self._ports.serve(None)
-        finally:
-            self._ports_free.set()
-
-    async def _serve_read_only(self) -> None:
-        """Serve nobody for the grace of quorum-protocol §24, then whoever can live with old data."""
-        tick_s = self.config.tick_time_ms / 1000
-        with trio.move_on_after(max(READ_ONLY_GRACE_S, tick_s)):
-            await self._ports.serve(None)
-        service = ReadOnlyService(self.db, self.terms, self.session_ids, self.stats, self.events)
-        self.events.emit(ReadOnlyBegan(zxid=self.db.last_zxid))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ports.serve, service)
-            while True:
-                await trio.sleep(tick_s)
-                service.expire()
-
-    def _role(self, state: PeerState, vote: Vote) -> Leading | Following:
-        if state is PeerState.LEADING:
-            return Leading(self)
-        return Following(self, vote.leader, observer=state is PeerState.OBSERVING)
-
-    def _become(self, state: str, reason: str) -> None:
-        old, self._state = self._state, state
-        self.events.emit(StateChanged(old=old, new=state, reason=reason))
-
-    # What roles use
-
-    def established(self, epoch: int) -> None:
-        """The role holds in ``epoch``: late joiners are told so (quorum-protocol §5.2.11)."""
-        self._established = True
-        self.members.show(self.db.tree)
-        self._unserved.cancel(reason="a service takes over")
-        assert self._elections is not None
-        self._elections.set_peer_epoch(epoch)
-
-    def call_members(self) -> None:
-        """Call every other member without an election link."""
-        assert self._elections is not None
-        self._elections.call_members()
-
-    def leading_votes(self) -> frozenset[int]:
-        """Who elected this peer the leader it is now."""
-        return self._elections.leading_votes if self._elections is not None else frozenset()
-
-    @contextmanager
-    def told_who_looks(self, told: Callable[[int], None]) -> Iterator[None]:
-        """In this block ``told`` is called with every voter that looks for a leader, while this peer leads."""
-        assert self._elections is not None
-        self._elections.on_looking = told
-        try:
-            yield
-        finally:
-            self._elections.on_looking = None
-
-    def leader_service(self, machine: Leader, first_zxid: int, *, standalone: bool) -> LeaderService:
-        """The service of a new leader."""
-        service = LeaderService(
-            self.db,
-            self.terms,
-            self.session_ids,
-            self.stats,
-            self.events,
-            machine=machine,
-            first_zxid=first_zxid,
-            standalone=standalone,
+    async def _load(self, snapshots: Disk, logs: Disk) -> Database:
+        config = self._config
+        return await Database.load(
+            snapshots,
+            logs,
+            config.limits,
+            self._events,
+            slow_flush_ms=config.slow_flush_ms,
+            trust=Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot),
+            new_tree=partial(DataTree, emulates_353=config.emulate_353_ttl_nodes),
         )
-        service.share_inflight(len(machine.config.voters))
-        return service
-
-    def learner_service(self, *, master: int, observer: bool, send: SendPackets) -> LearnerService:
-        """The service of a new follower or observer, which ``master`` feeds."""
-        service = LearnerService(
-            self.db,
-            self.terms,
-            self.session_ids,
-            self.stats,
-            self.events,
-            master=master,
-            observer=observer,
-            send=send,
-        )
-        if not observer:
-            service.share_inflight(len(self.members.committed.voters))
-        return service
-
-    def jitter_s(self, up_to_ms: int) -> float:
-        """A pause that keeps peers from doing something in step."""
-        return self._rng.random() * up_to_ms / 1000 if up_to_ms else 0.0
-
-    async def serve_clients(self, service: Service | None) -> None:
-        """Let clients in, for as long as the role lasts."""
-        await self._ports_free.wait()
-        await self._ports.serve(service)
-
-
-def open_disks(config: ServerConfig, stack: AsyncExitStack) -> tuple[Disk, Disk]:
-    """The real folders of a configuration, locked until ``stack`` ends.
-
-    Raises:
-        StorageError: one cannot be used.
-    """
-    resync.finish(config.data_dir / DATA_FOLDER)
-    disks = []
-    for folder in dict.fromkeys((config.data_dir / DATA_FOLDER, config.data_log_dir / DATA_FOLDER)):
-        disk = RealDisk(folder, force_sync=config.force_sync, preallocate_bytes=config.log_preallocate_bytes)
-        disks.append(stack.enter_context(disk))
-    hand_in_marker(config.data_log_dir, config.data_log_dir / DATA_FOLDER)
-    return disks[0], disks[-1]
-
-
-def _ignore(zxid: int) -> None:
-    """Nobody waits for flushes between roles."""
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> str:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)

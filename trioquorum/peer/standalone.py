@@ -13,7 +13,7 @@ from trioquorum.zab.leader import COUNTER_MASK, Leader
 from trioquorum.zab.quorum import Member, QuorumConfig
 
 if TYPE_CHECKING:
-    from trioquorum.peer.run import Peer
+    from trioquorum.peer.roles import Peer
 
 
 async def lead_alone(peer: "Peer") -> None:

@@ -8,7 +8,7 @@ from trioquorum.events import NodesSwept
 from trioquorum.pipeline.leader import LeaderService
 
 if TYPE_CHECKING:
-    from trioquorum.peer.run import Peer
+    from trioquorum.peer.roles import Peer
 
 LOOKS_PER_CHECKPOINT: Final = 512
 

@@ -18,6 +18,7 @@ from trioquorum.server.connection_throttle import ConnectionThrottle
 from trioquorum.server.four_letter import Answerer
 from trioquorum.server.words_server import process_user
 from trioquorum.storage.disk import Disk
+from trioquorum.storage.room import DiskRoom
 from trioquorum.tls import Certificates
 
 
@@ -64,6 +65,7 @@ def answerer_of(
     config: ServerConfig,
     members: Members,
     folders: tuple[Disk, Disk],
+    room: DiskRoom,
     stats: ServerStats,
     metrics: Metrics,
     events: Events,
@@ -82,6 +84,7 @@ def answerer_of(
         membership=lambda: members.committed,
         client_addresses=members.my_client_addresses,
         folders=folders,
+        room=room,
         clock=trio.current_time,
         wall_ms=wall_ms,
     )

@@ -12,7 +12,7 @@ from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.quota_reports import QuotaReports
 from trioquorum.pipeline.sending import Outbox, send_packets
-from trioquorum.pipeline.service import Service
+from trioquorum.pipeline.service import REFUSED_WITHOUT_ROOM, Service
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
@@ -22,7 +22,7 @@ from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import PacketType, QuorumPacket
 from trioquorum.wire.records import PathRequest, ReconfigRequest
-from trioquorum.wire.txn import SetDataTxn, Txn, is_reconfig
+from trioquorum.wire.txn import ErrorTxn, SetDataTxn, Txn, TxnHeader, is_reconfig
 from trioquorum.zab.leader import COUNTER_MASK, Leader, Proposal
 from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.reconfig import next_config, parse_config
@@ -60,6 +60,7 @@ class LeaderService(Service):
         )
         members = self if terms.reconfig_enabled else None
         self._prep = Prep(db.tree, self.tracker, options, members, QuotaReports(events, terms.clock))
+        self._prepare = self._prep.prepare
         self.machine = machine
         self.synced: Callable[[], Collection[int]] = lambda: (machine.my_id,)
         """The peers, this one included, that have all history and keep up."""
@@ -102,12 +103,23 @@ class LeaderService(Service):
             timeout_ms = int.from_bytes(request.body[:4], "big", signed=True)
             self.tracker.add(request.session, timeout_ms, self._now_ms())
             self.tracker.set_owner(request.session, request.owner)
-        txn = self._prep.prepare(request, zxid, self._batch_time_ms)
+        txn = self._prepare(request, zxid, self._batch_time_ms)
         self._batch.append((zxid, txn.encode(), txn))
         if txn.header.type == _RECONFIG and isinstance(txn.record, SetDataTxn):
             # From here on every check and every acknowledgement goes by it, so it leaves at once.
             self._proposes = parse_config((txn.record.data or b"").decode())
             self.pass_on()
+
+    def refuse_writes(self, refuses: bool) -> None:
+        super().refuse_writes(refuses)
+        self._prepare = self._refuse if refuses else self._prep.prepare
+
+    def _refuse(self, request: WriteRequest, zxid: int, time_ms: int) -> Txn:
+        """Learners are told to refuse as well; what they forwarded before has its place in the order, and fails."""
+        if request.op not in REFUSED_WITHOUT_ROOM:
+            return self._prep.prepare(request, zxid, time_ms)
+        self.stats.writes_refused += 1
+        return Txn(TxnHeader(request.session, request.cxid, zxid, time_ms, Op.ERROR), ErrorTxn(Code.SYSTEMERROR))
 
     def pass_on(self) -> None:
         """Propose the batch: to the machine, to every learner, to the log."""
@@ -293,7 +305,9 @@ class LeaderService(Service):
         return is_expendable(self.tree, path, self.terms.wall_ms(), self.terms.unused_container_ms)
 
     def sweep(self, path: str) -> None:
-        """Delete such a node, unless something of it waits to be committed."""
+        """Delete such a node, unless something of it waits to be committed, or there is no room to write that down."""
+        if self.refuses_writes:
+            return
         self.submit(WriteRequest(0, 0, Op.DELETE_CONTAINER, PathRequest(path).encode(), [], LOCAL_OWNER))
         self.flush()
 

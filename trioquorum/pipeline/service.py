@@ -23,7 +23,7 @@ from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.reads import NO_ZXID
 from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds
 from trioquorum.wire.client import REQUEST_HEADER, encode_connect_response, frame, reply, session_password
-from trioquorum.wire.ops import WRITES, Op, Xid
+from trioquorum.wire.ops import REFUSED_WITHOUT_ROOM, WRITES, Op, Xid
 from trioquorum.wire.records import ConnectRequest, ConnectResponse
 from trioquorum.wire.txn import CloseSessionTxn, ErrorTxn, Txn
 
@@ -47,7 +47,9 @@ class Service:
         self.db = db
         self.tree = db.tree
         self.terms = terms
-        self._checks_acls_early = terms.checks_acls_early
+        self.refuses_writes = False
+        """Whether disks have so little room that the leader takes no writes."""
+        self._judges = terms.checks_acls_early
         self.stats = stats
         self.events = events
         self.clients: dict[int, Client] = {}
@@ -238,7 +240,7 @@ class Service:
         xid, op = REQUEST_HEADER.unpack_from(payload)
         waiting = client.waiting
         if op in WRITES:
-            if self._checks_acls_early and not waiting and self._refused_early(client, op, xid, payload):
+            if self._judges and self._refused_here(client, op, xid, payload):
                 return
             self._wait(client, op, xid, payload)
             self.submit(WriteRequest(client.session, xid, op, payload[8:], client.auth, client.owner))
@@ -250,11 +252,23 @@ class Service:
             client.at_once += 1
             self._answer(client, op, xid, payload)
 
-    def _refused_early(self, client: Client, op: int, xid: int, payload: bytes) -> bool:
-        """Only asked when nothing of the session is under way, which could change the answer."""
-        if code := refusal(self.tree, client, op, payload, self.terms.auth.acl_rules):
+    def _refused_here(self, client: Client, op: int, xid: int, payload: bytes) -> bool:
+        """Whether a write is refused without asking the leader, and answered."""
+        if self.refuses_writes and op in REFUSED_WITHOUT_ROOM:
+            self.stats.writes_refused += 1
+            self.answer_in_turn(client, xid, Code.SYSTEMERROR)
+            return True
+        if client.waiting or not self.terms.checks_acls_early:
+            return False  # What is under way could change the answer.
+        code = refusal(self.tree, client, op, payload, self.terms.auth.acl_rules)
+        if code:
             client.send(reply(xid, 0, code))
         return bool(code)
+
+    def refuse_writes(self, refuses: bool) -> None:
+        """From now on: new writes of clients fail with SYSTEMERROR, or are taken again."""
+        self.refuses_writes = refuses
+        self._judges = refuses or self.terms.checks_acls_early
 
     def submit_for_gone(self, client: Client, xid: int, op: int, payload: bytes) -> None:
         """Execute a write that nobody waits for any more."""
@@ -276,8 +290,7 @@ class Service:
         client.waiting.append((op, xid, payload, self.now))
         if xid > 0:
             self.inflight += 1
-            if self._full() and not client.held:
-                self._hold(client)
+            self.hold_if_full(client)
         elif len(client.waiting) > self.inflight_max:
             client.hold()
 

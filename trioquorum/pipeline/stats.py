@@ -57,6 +57,7 @@ class ServerStats(msgspec.Struct):
     sessions_brought: int = 0
     revalidations: int = 0
     frames_refused: int = 0
+    writes_refused: int = 0
     large_requests_rejected: int = 0
     stale_requests: int = 0
     stale_requests_dropped: int = 0

@@ -16,6 +16,7 @@ from trioquorum.server import words_clients, words_server
 from trioquorum.server.admission import Admission
 from trioquorum.settings import FOUR_LETTER_WORDS
 from trioquorum.storage.disk import Disk
+from trioquorum.storage.room import DiskRoom
 from trioquorum.transport import Address
 from trioquorum.zab.quorum import QuorumConfig
 
@@ -32,7 +33,8 @@ class Answerer(msgspec.Struct, kw_only=True):
     """What the words read, and what ports and connections have one of: ``admission``, counters, limits.
 
     ``membership`` and ``client_addresses`` tell what is in force now, ``folders`` are those of snapshots and of logs,
-    ``connections`` the tables of the open ports. ``clock`` gives seconds, ``wall_ms`` the time of day.
+    ``room`` what is left there, ``connections`` the tables of the open ports. ``clock`` gives seconds, ``wall_ms`` the
+    time of day.
     """
 
     admission: Admission
@@ -44,6 +46,7 @@ class Answerer(msgspec.Struct, kw_only=True):
     membership: Callable[[], QuorumConfig]
     client_addresses: Callable[[], Sequence[Address]]
     folders: tuple[Disk, Disk]
+    room: DiskRoom
     clock: Callable[[], float]
     wall_ms: Callable[[], int]
     trace_mask: int = _TRACE_MASK

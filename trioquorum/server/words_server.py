@@ -122,6 +122,8 @@ def _gauges(answerer: "Answerer", service: Service) -> dict[str, object]:
         "local_sessions": 0 if service.local is None else len(service.local),
         "connection_drop_probability": answerer.admission.throttle.drop,
         "last_zxid": f"{tree.last_zxid:#x}",
+        "disk_free_bytes": answerer.room.free_bytes,
+        "disk_nearly_full": int(answerer.room.nearly_full),
     }
     values |= _files()
     if service.mode in ("leader", "follower", "observer"):
@@ -155,6 +157,7 @@ def _counters(answerer: "Answerer") -> dict[str, object]:
         "throttled_ops": stats.throttled_ops,
         "request_throttle_wait_count": stats.throttle_waits,
         "frames_refused": stats.frames_refused,
+        "writes_refused": stats.writes_refused,
         "connection_token_deficit": answerer.admission.throttle.deficit,
         "proposal_count": stats.proposals,
         "commit_count": stats.commits,

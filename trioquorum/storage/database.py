@@ -338,6 +338,10 @@ class Database:
         """Bytes of log from the file that may hold ``zxid`` on, and of the newest snapshot."""
         return await self._txn_log.size_from(zxid), await snapshots.size_of_newest(self._disk)
 
+    async def newest_snapshot_bytes(self) -> int:
+        """Size of the newest snapshot, 0 without one."""
+        return await snapshots.size_of_newest(self._disk)
+
     async def read_log(self, zxid: int) -> list[Record]:
         """The newest durable record at or before ``zxid``, if there is one, and all behind it.
 

@@ -9,13 +9,13 @@ import os
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import trio
 
-from trioquorum.errors import DiskFailed, StorageError
+from trioquorum.errors import DiskFailed, DiskFull, StorageError
 from trioquorum.storage.files import AppendFile as AppendFile, AtomicFile as AtomicFile, Disk as Disk
 
 LOCK_FILE: Final = "trioquorum.lock"
@@ -26,7 +26,8 @@ PREALLOCATE_BYTES: Final = 64 << 20
 PREALLOCATE_MARGIN_BYTES: Final = 4096
 CLEANUP_LIMIT_S: Final = 10
 
-_NO_PREALLOCATION: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS))
+_NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+_NO_PREALLOCATION: Final = _NO_SPACE | {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
 _T = TypeVar("_T")
 
@@ -36,13 +37,22 @@ class RealDisk:
 
     ``force_sync`` off leaves appended data to the page cache (ZooKeeper's forceSync=no). Log files grow in steps of
     ``preallocate_bytes`` zeros, which readers take for the end, so that a flush has no metadata to write; 0 is off.
+    They are left out where less than ``keep_free_bytes`` would be free then.
 
     Raises:
         StorageError: the directory cannot be used, or another server uses it.
     """
 
-    def __init__(self, path: Path, *, force_sync: bool = True, preallocate_bytes: int = PREALLOCATE_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        force_sync: bool = True,
+        preallocate_bytes: int = PREALLOCATE_BYTES,
+        keep_free_bytes: int = 0,
+    ) -> None:
         self.path = path
+        self.keep_free_bytes = keep_free_bytes
         self.force_sync = force_sync
         self.preallocate_bytes = preallocate_bytes
         self._lock_fd = _lock(path)
@@ -63,7 +73,7 @@ class RealDisk:
     async def write_atomic(self, name: str, data: bytes) -> None:
         def write() -> None:
             temporary = self.path / f"{name}.tmp"
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            fd = _open_new(temporary, os.O_WRONLY | os.O_TRUNC)
             try:
                 _write(fd, data, 0)
                 os.fsync(fd)
@@ -76,8 +86,8 @@ class RealDisk:
     @asynccontextmanager
     async def stream_atomic(self, name: str) -> AsyncGenerator[AtomicFile, None]:
         temporary = self.path / f"{TEMPORARY}{name}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        file = _StreamFile(self, name, await self._writing(name, lambda: os.open(temporary, flags, 0o644)))
+        fd = await self._writing(name, lambda: _open_new(temporary, os.O_WRONLY | os.O_TRUNC))
+        file = _StreamFile(self, name, fd)
         done = False
         try:
             yield file
@@ -92,7 +102,7 @@ class RealDisk:
 
     async def create(self, name: str) -> AppendFile:
         def create() -> int:
-            fd = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            fd = _open_new(self.path / name, os.O_RDWR | os.O_EXCL)
             _sync_dir(self.path)
             return fd
 
@@ -121,11 +131,7 @@ class RealDisk:
         return total
 
     async def free_bytes(self) -> int:
-        def free() -> int:
-            state = os.statvfs(self.path)
-            return state.f_bavail * state.f_frsize
-
-        return await self._reading(".", free)
+        return await self._reading(".", lambda: _free(self.path))
 
     def close(self) -> None:
         """End the thread and let go of the directory. Idempotent; every file was closed before."""
@@ -175,6 +181,8 @@ class RealDisk:
 
     def failure(self, name: str, error: OSError) -> DiskFailed:
         """What to raise when writing ``name`` failed."""
+        if isinstance(error, _DidNotFit):
+            return DiskFull(f"{self.path / name} cannot be written: {error.strerror}")
         return DiskFailed(f"{self.path / name} cannot be written: {error.strerror}; this peer stops, repair the disk")
 
 
@@ -269,14 +277,20 @@ class _RealAppendFile:
         reserved = self._reserved
         while reserved < end + PREALLOCATE_MARGIN_BYTES:
             reserved += self._preallocate
+        if _free(self._disk.path) - (reserved - self._reserved) < self._disk.keep_free_bytes:
+            self._preallocate = 0
+            return
         try:
             os.posix_fallocate(self._fd, self._size, reserved - self._size)
             self._reserved = reserved
         except OSError as error:
             if error.errno not in _NO_PREALLOCATION:
                 raise
-            # Nearly full, or a file system that cannot: each flush then writes the file's length as well.
+            # Full, or a file system that cannot: each flush then writes the file's length as well.
             self._preallocate = 0
+            if error.errno in _NO_SPACE:
+                # Some of it may have been granted, and others need it more.
+                os.ftruncate(self._fd, max(self._reserved, self._size))
 
     async def aclose(self) -> None:
         if self._fd < 0:
@@ -316,7 +330,8 @@ def _lock(path: Path) -> int:
         os.close(fd)
         raise StorageError(f"{path} {why}; stop that server or choose another data directory") from None
     os.ftruncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    with suppress(_DidNotFit):  # It only tells a second server whom to stop.
+        _write(fd, b"%d\n" % os.getpid(), 0)
     return fd
 
 
@@ -334,9 +349,32 @@ def _read(path: Path, at: int = 0, size: int | None = None) -> bytes:
         return file.read(-1 if size is None else size)
 
 
+class _DidNotFit(OSError):
+    """There was no space for a file or for what was written to it, and no flush has been asked for it."""
+
+
+def _free(path: Path) -> int:
+    state = os.statvfs(path)
+    return state.f_bavail * state.f_frsize
+
+
+def _open_new(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _unless_full(error) from None
+
+
 def _write(fd: int, data: bytes, at: int) -> None:
     rest = memoryview(data)
-    while rest:
-        written = os.pwrite(fd, rest, at)
-        rest = rest[written:]
-        at += written
+    try:
+        while rest:
+            written = os.pwrite(fd, rest, at)
+            rest = rest[written:]
+            at += written
+    except OSError as error:
+        raise _unless_full(error) from None
+
+
+def _unless_full(error: OSError) -> OSError:
+    return _DidNotFit(error.errno, error.strerror) if error.errno in _NO_SPACE else error

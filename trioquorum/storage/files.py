@@ -33,7 +33,8 @@ class Disk(Protocol):
     """One folder of plain files. Changes are durable when their call returns.
 
     Every method raises ``StorageError`` for a file that cannot be read or is not there, and ``DiskFailed`` when a
-    write or flush fails: then the peer stops, because what is on disk is no longer known.
+    write or flush fails: then the peer stops, because what is on disk is no longer known. ``DiskFull`` of them is a
+    write that did not fit: what is on disk is known then, or found out as after a crash.
     """
 
     async def list(self) -> list[str]:

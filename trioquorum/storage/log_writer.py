@@ -49,7 +49,7 @@ class LogWriter:
         self._events = events
         self._slow_flush_ms = slow_flush_ms
         self._ended = False
-        self._failed = False
+        self._failure: DiskFailed | None = None
         self._idle = trio.lowlevel.ParkingLot()
         self._waiting = trio.lowlevel.ParkingLot()
         self._file_lock = trio.Lock()
@@ -100,8 +100,8 @@ class LogWriter:
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached() and not self._ended:
             await self._waiting.park()
-        if self._failed:
-            raise DiskFailed("the log failed before and takes no more")
+        if self._failure is not None:
+            raise type(self._failure)(f"the log takes no more: {self._failure}")
         await trio.lowlevel.checkpoint()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -127,8 +127,8 @@ class LogWriter:
                     self._file_lock.release()
                 self._waiting.unpark_all()
                 self.on_flushed(self.last_flushed)
-        except DiskFailed:
-            self._failed = True
+        except DiskFailed as failure:
+            self._failure = failure
             raise
         finally:
             self._ended = True

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import trio
 
-from trioquorum.errors import DiskFailed, PeerProtocolError, StorageError
+from trioquorum.errors import DiskFailed, DiskFull, PeerProtocolError, StorageError
 from trioquorum.invariants import invariant
 from trioquorum.storage.disk import TEMPORARY, AtomicFile
 from trioquorum.storage.log_format import FRONT, HEADER, MAGIC, parse_records
@@ -220,7 +220,7 @@ class SimDisk(MemoryDisk):
         """Write without a flush.
 
         Raises:
-            DiskFailed: not all of it fits.
+            DiskFull: not all of it fits.
         """
         self._check(temporary)
         room = max(self._room(), 0)
@@ -232,9 +232,9 @@ class SimDisk(MemoryDisk):
         self._unflushed.pop(temporary, None)
         self._placed(name)
 
-    def _full(self, name: str) -> DiskFailed:
+    def _full(self, name: str) -> DiskFull:
         self.counts["disk full"] += 1
-        return _failure(name, errno.ENOSPC)
+        return DiskFull(f"{name} cannot be written: {os.strerror(errno.ENOSPC)}")
 
     # Crashes
 

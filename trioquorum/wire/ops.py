@@ -1,6 +1,7 @@
 """Numbers of the client protocol: opcodes, special xids, event types, permissions, create modes (§4, §5, §10, §12)."""
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 
 class Op(IntEnum):
@@ -41,7 +42,7 @@ class Op(IntEnum):
     ERROR = -1
 
 
-WRITES = frozenset(
+WRITES: Final = frozenset(
     {
         Op.CREATE,
         Op.CREATE2,
@@ -57,6 +58,9 @@ WRITES = frozenset(
     }
 )
 """Opcodes that go through the leader and come back as transactions."""
+
+REFUSED_WITHOUT_ROOM: Final = WRITES - {Op.CLOSE_SESSION, Op.RECONFIG}
+"""What is not taken while disks are nearly full. Sessions begin, go on and end; an operator may change the members."""
 
 
 class Xid(IntEnum):

@@ -276,6 +276,13 @@ def decode_revalidate_reply(data: bytes) -> tuple[int, bool]:
     return session, bool(valid)
 
 
+REFUSE_WRITES: Final = b"\x01"
+"""Data of a leader's PING while it takes no writes for want of room on disks."""
+
+LACKS_ROOM: Final = -1
+"""No session is called so: among those of a PING reply it says that the learner's disk has hardly any room left."""
+
+
 def encode_touched(sessions: Iterable[tuple[int, int]]) -> bytes:
     """Body of a PING reply: (session, timeout in ms) of the sessions heard of since the last one."""
     return b"".join([_SESSION_TIMEOUT.pack(session, timeout_ms) for session, timeout_ms in sessions])

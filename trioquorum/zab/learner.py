@@ -354,7 +354,7 @@ class Learner:
                 settle()
                 effects.append(Activate(_config_of(payload), designated, payload))
             elif kind == PacketType.PING:
-                effects.append(AnswerPing(packet.zxid))
+                effects.append(AnswerPing(packet.zxid, bool(packet.data)))
             elif kind == PacketType.SYNC:
                 settle()
                 effects.append(SyncDone())

@@ -83,9 +83,10 @@ class Activate(msgspec.Struct, frozen=True):
 
 
 class AnswerPing(msgspec.Struct, frozen=True, gc=False):
-    """Send PING with this zxid back, with the sessions touched since the last one."""
+    """Send PING with this zxid back, with the sessions touched since the last one; the leader may refuse writes now."""
 
     zxid: int
+    refuses_writes: bool = False
 
 
 class Revalidated(msgspec.Struct, frozen=True, gc=False):

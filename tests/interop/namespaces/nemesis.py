@@ -11,7 +11,6 @@ import trio
 from tests.interop.namespaces.network import CLIENTS, Network
 from tests.interop.namespaces.peers import SESSION_TIMEOUT_MAX_S, SYNC_LIMIT_S, Peers
 from trioquorum.errors import ConnectFailed, RequestFailed
-from trioquorum.exits import Exit
 
 SERVE_WITHIN_S: Final = 60.0
 """From the end of a fault until all peers serve, one leads, and a write through each of them is acknowledged.
@@ -19,10 +18,7 @@ SERVE_WITHIN_S: Final = 60.0
 The limits of the ensemble itself add up to a few seconds; the rest is for a machine that does other things as well,
 where five interpreters may need twenty seconds to start.
 """
-DISK_NOTICED_WITHIN_S: Final = 30.0
-"""Clients write all the time, and a log grows in steps of a few KiB."""
 CALM_S: Final = (1.0, 4.0)
-FULL_DISK_CODES: Final = (Exit.STORAGE, Exit.DATA_DIR)
 
 KINDS: Final = {
     "partition": 4,
@@ -51,8 +47,8 @@ class PeerEnded(AssertionError):
 class Nemesis:
     """Faults for ``peers`` and ``network``.
 
-    ``faults`` counts them by kind, ``recoveries_s`` is how long each healing took, ``disk_stops`` how often a full
-    disk made a peer stop. Who is hit depends on who leads at that moment; everything else is drawn from ``rng``.
+    ``faults`` counts them by kind, ``recoveries_s`` is how long each healing took. Who is hit depends on who leads at
+    that moment; everything else is drawn from ``rng``.
 
     ``probe`` writes something through a peer and returns when that was acknowledged.
     """
@@ -67,14 +63,12 @@ class Nemesis:
     ) -> None:
         self.faults: Counter[str] = Counter()
         self.recoveries_s: list[float] = []
-        self.disk_stops = 0
         self._rng = rng
         self._peers = peers
         self._network = network
         self._probe = probe
         self._say = say
         self._leader: int | None = None
-        self._disk_was_full = False
         self._acts: dict[str, Fault] = {
             "partition": self._partition,
             "cut links": self._cut_links,
@@ -116,28 +110,28 @@ class Nemesis:
         self.recoveries_s.append(await self.wait_serving())
         self._say(f"{' + '.join(kinds)}: serving {self.recoveries_s[-1]:.1f} s later, led by {self._leader}")
         await trio.sleep(self._rng.uniform(*CALM_S))
-        self._restart_ended()
-        self._disk_was_full = False
+        self._check_nobody_ended()
 
     async def _heal(self) -> None:
         self._network.heal()
         self._peers.resume(*self._peers.ids)
-        self._disk_was_full = self._peers.disk_is_full
         self._peers.free_disk()
-        self._restart_ended()
+        self._check_nobody_ended()
         self._peers.start(*self._peers.ids)
 
-    def _restart_ended(self) -> None:
-        """A peer may stop because its disk was full, also a moment after it no longer is; no peer may otherwise.
+    @property
+    def disk_stops(self) -> int:
+        """How often a full disk made a peer stop to serve."""
+        return sum(1 for _ in self._peers.events(self._peers.small, "disk_full"))
+
+    def _check_nobody_ended(self) -> None:
+        """No process ends by itself, not even while its disk is full.
 
         Raises:
             PeerEnded: one did.
         """
         for i, code in self._peers.take_ended():
-            if not (self._disk_was_full and i == self._peers.small and code in FULL_DISK_CODES):
-                raise PeerEnded(f"peer {i} ended with code {code}; its last words:\n{self._peers.last_words(i)}")
-            self.disk_stops += 1
-            self._peers.start(i)
+            raise PeerEnded(f"peer {i} ended with code {code}; its last words:\n{self._peers.last_words(i)}")
 
     async def wait_serving(self) -> float:
         """Wait until everything serves; how long that took.
@@ -150,7 +144,7 @@ class Nemesis:
         said: object = None
         with trio.move_on_after(SERVE_WITHIN_S):
             while True:
-                self._restart_ended()
+                self._check_nobody_ended()
                 await trio.sleep(0.05)
                 said = modes = await self._peers.modes()
                 if not self._peers.one_leads(modes):
@@ -242,11 +236,6 @@ class Nemesis:
             await trio.sleep(rng.choice((0.0, 0.0, 2 * SYNC_LIMIT_S)))
 
     async def _full_disk(self, rng: random.Random) -> None:
-        """A peer that cannot write stops, and does not come back before it can; if nothing made it write, it lives."""
+        """A peer that cannot write does not serve before it can; if nothing made it write, it does not even notice."""
         self._peers.fill_disk()
-        with trio.move_on_after(DISK_NOTICED_WITHIN_S):
-            while self._peers.runs(self._peers.small):
-                await trio.sleep(0.05)
-            if rng.random() < 0.5:
-                self._peers.start(self._peers.small)
-            await self._hold(rng)
+        await self._hold(rng)

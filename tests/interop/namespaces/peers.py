@@ -31,7 +31,6 @@ class Peers:
     def __init__(self, folder: Path, network: Network, ids: list[int]) -> None:
         self.ids = ids
         self.small = ids[-1]
-        self.disk_is_full = False
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._ended: list[tuple[int, int]] = []
         self._folder = folder
@@ -140,7 +139,6 @@ class Peers:
 
     def fill_disk(self) -> None:
         """Leave no byte free on the small disk."""
-        self.disk_is_full = True
         with self._ballast.open("ab", buffering=0) as file:
             for size in (1 << 16, 1 << 12, 1):
                 with contextlib.suppress(OSError):  # ENOSPC: that is what we want
@@ -149,7 +147,6 @@ class Peers:
 
     def free_disk(self) -> None:
         """Give the space back."""
-        self.disk_is_full = False
         self._ballast.unlink(missing_ok=True)
 
     @property
@@ -188,6 +185,7 @@ def _settings(*, purge: bool) -> str:
 [ensemble]
 tick_time_ms = {TICK_TIME_MS}
 log_preallocate_bytes = 8192
+disk_reserve_bytes = 0
 purge_enabled = {str(purge).lower()}
 
 [limits]

@@ -6,6 +6,7 @@ each session moves forward in it. That takes a sort instead of a search.
 
 from typing import Final
 
+from trioquorum.errors import Code
 from trioquorum.invariants import invariant
 from trioquorum.testing.checkers.requests import WRITES
 from trioquorum.testing.history import Call, History, SessionRecord
@@ -44,16 +45,21 @@ def _check_session(record: SessionRecord) -> None:
             zxid=call.zxid,
             had=zxid,
         )
-        if call.op in WRITES and not call.read_only:
+        if _has_a_place(call):
             invariant(
                 call.zxid > zxid, "each write is a new change", client=client, xid=call.xid, zxid=call.zxid, had=zxid
             )
         zxid, xid = call.zxid, call.xid
 
 
+def _has_a_place(call: Call) -> bool:
+    """Whether this is a write that takes part in the order: not one that a peer refused for want of room."""
+    return call.op in WRITES and not call.read_only and call.error != Code.SYSTEMERROR
+
+
 def _acknowledged(history: History) -> list[Call]:
     """Writes with an answer, in the order of their ends."""
-    writes = (call for call in history.all_calls() if call.op in WRITES and not call.read_only)
+    writes = (call for call in history.all_calls() if _has_a_place(call))
     done = [call for call in writes if call.zxid is not None]
     done.sort(key=lambda call: call.ended)
     return done

@@ -49,7 +49,8 @@ class Roles:
     def event(self, peer: int, db: Database | None, event: Event) -> None:
         """Look at a change of state."""
         match event:
-            case PeerStarted():
+            case PeerStarted() | StateChanged(new="starting"):
+                # Its disk is full, or was: it goes on with what is found there.
                 role = self.of(peer)
                 role.number += 1
                 role.state = "starting"

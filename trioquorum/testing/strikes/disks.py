@@ -32,11 +32,10 @@ async def failed_flush(nemesis: Nemesis, strike: Strike) -> None:
 
 
 async def full_disk(nemesis: Nemesis, strike: Strike) -> None:
-    """A disk has hardly any room left."""
+    """A disk has hardly any room left: the peer refuses writes, or waits, and comes back by itself."""
     peer = nemesis.peer(strike.a)
     room = int(4096 * strike.size)
     nemesis.begin(strike, f"peer {peer}: {room} bytes are left")
-    nemesis.failing.add(peer)
     used = sum(map(len, nemesis.disk(peer).files.values()))
     nemesis.disk_faults[peer].capacity_bytes = used + room
     await nemesis.last(strike)

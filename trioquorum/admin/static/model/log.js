@@ -11,7 +11,7 @@ const FRESH_MS = 5000; // a sample says nothing about a time so long after it
 const BATCHES = new Set(["proposed", "committed"]);
 const OTHERS = new Set([
   "session_created", "session_closed", "session_expired", "local_session_changed", "client_refused",
-  "client_frame_refused", "quota_exceeded", "nodes_swept", "slow_flush", "snapshot_taken", "files_purged",
+  "client_frame_refused", "quota_exceeded", "nodes_swept", "slow_flush", "snapshot_taken", "snapshot_failed", "files_purged",
   "frame_dropped", "link_refused", "clients_listening",
 ]);
 

@@ -106,6 +106,11 @@ const SENTENCES = {
   snapshot_taken: (fact) =>
     `has taken a snapshot at zxid ${zxidText(fact.zxid)}: ${count(fact.size_bytes, "byte")} in ${fact.duration_ms} ms`,
   slow_flush: (fact) => `a flush of ${count(fact.size_bytes, "byte")} took ${fact.duration_ms} ms`,
+  disk_nearly_full: (fact) => `has only ${count(fact.free_bytes, "byte")} left on its disk`,
+  disk_has_room: (fact) => `has ${count(fact.free_bytes, "byte")} left on its disk again`,
+  disk_full: (fact) => `waits for room on its disk: ${fact.reason}`,
+  voters_lack_room: (fact) =>
+    fact.refuses_writes ? `refuses writes: the disks of peers ${fact.peers.join(", ")} are nearly full` : "takes writes again",
   log_truncated: (fact) => `has cut its log back to zxid ${zxidText(fact.zxid)}`,
   digest_mismatch: (fact) => `its tree is not what it should be after zxid ${zxidText(fact.zxid)}`,
   // Clients
@@ -155,6 +160,10 @@ const WARNINGS = new Set([
   "snapshot_skipped",
   "log_truncated",
   "slow_flush",
+  "snapshot_failed",
+  "disk_nearly_full",
+  "disk_full",
+  "voters_lack_room",
   "digest_mismatch",
   "log_unusable",
   "quota_exceeded",
