@@ -74,7 +74,7 @@ async def test_a_snapshot_that_does_not_fit_is_put_off(
 
         async def write(first: int, last: int) -> None:
             for zxid, payload in creates(range(first, last)):
-                db.append(zxid, payload)
+                db.append([(zxid, payload)])
                 db.apply(decode_txn(payload), payload)
             await db.log.drained()
 

@@ -12,14 +12,14 @@ from trioquorum.events import Committed, Events, Proposed, SessionExpired
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.quota_reports import QuotaReports
 from trioquorum.pipeline.sending import Outbox, send_packets
-from trioquorum.pipeline.service import REFUSED_WITHOUT_ROOM, Service
+from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
 from trioquorum.tree.cleanup import candidates, is_expendable
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionIds, SessionTracker
-from trioquorum.wire.ops import Op
+from trioquorum.wire.ops import REFUSED_WITHOUT_ROOM, Op
 from trioquorum.wire.quorum import PacketType, QuorumPacket
 from trioquorum.wire.records import PathRequest, ReconfigRequest
 from trioquorum.wire.txn import ErrorTxn, SetDataTxn, Txn, TxnHeader, is_reconfig
