@@ -12,7 +12,7 @@ SPECIAL = frozenset({ROOT, SYSTEM, QUOTA, CONFIG})
 """Paths that nobody may delete."""
 
 _ILLEGAL = re.compile(
-    "//|/$|/\\.\\.?(?:/|$)|[\0-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]",
+    r"//|/$|/\.\.?(?:/|$)|[\0-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff]",
 )
 
 
