@@ -1,27 +1,28 @@
-"""Compiles the hot pure modules with mypyc, in a copy of the tree; everything else stays as it is.
+"""Compiles the hot pure modules with mypyc, in a copy of the tree: ``python ops/compiling.py FOLDER``.
 
-``python ops/compiling.py FOLDER`` does so in FOLDER, which must be such a copy. Sources stay beside their extension
-modules, which come first in an import. mypyc needs mypy's ``mypyc`` extra and a C compiler.
+Extension modules lie beside their sources, which nothing else changes; an import finds them first. Nothing is done when
+FOLDER holds what this tree would give. Needs mypy with its ``mypyc`` extra, a C compiler and Python's headers.
 
 What a module in ``MODULES`` has to respect, or this refuses it:
 
 - no ``async``: Trio looks into coroutines, and those of mypyc show nothing;
-- a class has no bases but those in ``BASES`` and classes of other compiled modules. ``msgspec.Struct`` is no class that
-  mypyc can make (it would drop ``frozen`` and ``gc`` in silence), so its subclasses move to an interpreted module beside,
-  ``_structs_of_NAME``, line by line, at every build. They may use what the module imports, and each other, but nothing
-  else of it;
+- a class has no bases but those in ``BASES`` and classes of other compiled modules. ``msgspec.Struct`` is nothing that
+  mypyc can inherit from (``frozen`` and ``gc`` would be dropped in silence), so its subclasses move to an interpreted
+  module beside, ``_structs_of_NAME``, at every build. They may use what the module imports, and each other, but
+  nothing else of it;
 - a class that an interpreted one inherits from is in ``SUBCLASSED``.
 
-Besides that a compiled module is strict where Python is not: arguments and attributes must have the declared types, only
-declared attributes exist, nobody can replace a function or method from outside, and endless recursion ends the process.
+Besides, compiled modules are strict where Python is not: arguments and attributes must have their declared types, only
+declared attributes exist, nobody can replace a function or method from outside, and recursion has no limit but the
+stack.
 """
 
 import ast
 import builtins
+import hashlib
+import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -65,6 +66,8 @@ BASES: Final = frozenset({"Enum", "IntFlag", "NamedTuple", "Protocol", "Trioquor
 STRUCT: Final = "msgspec.Struct"
 GROUP: Final = "trioquorum"
 """Names the library that holds all of them, ``trioquorum__mypyc``."""
+COPIED: Final = ("trioquorum", "transports", "tests", "bench", "ops")
+STAMP: Final = ".compiled-from"
 
 
 class NotCompilable(Exception):
@@ -131,9 +134,10 @@ def check(name: str, tree: ast.Module, bases: frozenset[str]) -> None:
         if isinstance(node, ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await):
             raise NotCompilable(f"{name}:{node.lineno}: it has tasks wait; leave it out of MODULES")
         if isinstance(node, ast.ClassDef) and not is_struct(node):
-            other = [base for base in map(ast.unparse, node.bases) if base.partition("[")[0] not in bases]
-            if other or node.keywords:
-                raise NotCompilable(f"{name}:{node.lineno}: {node.name} is a {other}; move it to another module")
+            known = all(base.partition("[")[0] in bases for base in map(ast.unparse, node.bases))
+            if node.keywords or not known:
+                parents = ", ".join(map(ast.unparse, [*node.bases, *node.keywords]))
+                raise NotCompilable(f"{name}:{node.lineno}: {node.name} is a {parents}; move it to another module")
 
 
 def structs_module(name: str, tree: ast.Module, structs: list[ast.ClassDef]) -> str:
@@ -165,17 +169,50 @@ def imported(tree: ast.Module) -> Iterator[tuple[ast.Import | ast.ImportFrom, as
                 yield statement, alias
 
 
-def compile_in(folder: Path) -> list[Path]:
-    """``prepare``, and compile. What came into being: structs' modules, extension modules and their library."""
+def copy(root: Path, folder: Path) -> bool:
+    """Copy the tree, unless ``folder`` was compiled from the same; whether it was not."""
+    stamp = hashlib.sha256(sys.version.encode())
+    for file in sorted(file for name in COPIED for file in (root / name).rglob("*.py")):
+        stamp.update(f"{file.relative_to(root)} {file.stat().st_mtime_ns} {file.stat().st_size}\n".encode())
+    text = stamp.hexdigest()
+    if (folder / STAMP).is_file() and (folder / STAMP).read_text() == text:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in root.iterdir():
+        if file.is_file():
+            shutil.copy2(file, folder)
+    return True
+
+
+def compile_in(folder: Path) -> None:
+    """``prepare``, and compile; ``folder`` is the working directory."""
     from mypyc.build import mypycify
     from setuptools import Distribution
 
-    made = prepare(folder)
-    options = ["--explicit-package-bases", "--ignore-missing-imports", "--no-error-summary"]
-    extensions = mypycify([*options, *MODULES], opt_level="3", debug_level="0", group_name=GROUP)
+    options = ["--config-file=", "--explicit-package-bases", "--ignore-missing-imports", "--no-error-summary"]
+    extensions = mypycify([*options, *MODULES], debug_level="0", group_name=GROUP)
     command = Distribution({"name": GROUP, "ext_modules": extensions}).get_command_obj("build_ext")
     command.inplace = True
-    command.build_temp = str(folder / "build")
     command.ensure_finalized()
     command.run()
-    return made + sorted(file for file in folder.rglob("*.so") if file.is_relative_to(folder))
+    shutil.rmtree(folder / "build")
+
+
+def main() -> None:
+    """Copy, prepare, compile."""
+    root, folder = Path(__file__).resolve().parents[1], Path(sys.argv[1]).resolve()
+    if copy(root, folder):
+        try:
+            prepare(folder)
+        except NotCompilable as error:
+            sys.exit(f"ops/compiling.py: {error}")
+        os.chdir(folder)
+        compile_in(folder)
+
+
+if __name__ == "__main__":
+    main()

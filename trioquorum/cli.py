@@ -12,8 +12,9 @@ import msgspec
 import trio
 import typer
 
-from trioquorum import __version__, cli_backup, cli_files, cli_live, cli_simulate
+from trioquorum import cli_backup, cli_files, cli_live, cli_simulate
 from trioquorum.cli_parts import BASE_PORT, DEFAULT_CLIENT_PORT, hosts_of
+from trioquorum.compiled import BUILD
 from trioquorum.config import (
     STANDALONE_CLIENT,
     PeerSpec,
@@ -74,7 +75,7 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"trioquorum {__version__}")
+        typer.echo(f"trioquorum {BUILD}")
         raise typer.Exit
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from trioquorum import __version__, events as kinds
+from trioquorum import events as kinds
 from trioquorum.admin.feed import (
     FEED_VERSION,
     NOBODY,
@@ -14,6 +14,7 @@ from trioquorum.admin.feed import (
     TaskInfo,
     VoteInfo,
 )
+from trioquorum.compiled import BUILD
 from trioquorum.config import PeerSpec, ServerConfig
 from trioquorum.events import Event
 from trioquorum.peer.members import Members
@@ -166,7 +167,7 @@ class PeerState:
         pending = self.members is not None and self.members.pending
         return Snapshot(
             feed=FEED_VERSION,
-            server=__version__,
+            server=BUILD,
             peer=self._config.my_id,
             wall_ms=self._wall_ms(),
             mono_us=mono_us,

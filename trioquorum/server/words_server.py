@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trioquorum import __version__
+from trioquorum.compiled import BUILD
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import Traffic, total
@@ -18,7 +18,7 @@ from trioquorum.tree.nodes import DataTree
 if TYPE_CHECKING:
     from trioquorum.server.four_letter import Answerer
 
-VERSION: Final = f"3.9.0-trioquorum-{__version__}, built on Trio"
+VERSION: Final = f"3.9.0-trioquorum-{BUILD}, built on Trio"
 _OPEN_FILES: Final = Path("/proc/self/fd")
 _DATA_FOLDER: Final = "version-2"
 _PEER_STATES: Final = {
