@@ -12,7 +12,8 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from trioquorum import __version__, cli, running
+from trioquorum import cli, running
+from trioquorum.compiled import BUILD
 from trioquorum.errors import ConfigError
 
 PEERS = '[[peer]]\nid = 7\nquorum = "tcp://h:1"\nelection = "tcp://h:2"\nclient = "tcp://127.0.0.1:3"\n'
@@ -203,7 +204,7 @@ def test_set_is_spelt_as_java_spells_it(tmp_path: Path) -> None:
 
 def test_version() -> None:
     result = CliRunner().invoke(cli.app, ["--version"])
-    assert (result.exit_code, result.stdout) == (0, f"trioquorum {__version__}\n")
+    assert (result.exit_code, result.stdout) == (0, f"trioquorum {BUILD}\n")
 
 
 def test_the_command_line_alone_loads_little() -> None:
