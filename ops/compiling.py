@@ -183,7 +183,7 @@ def copy(root: Path, folder: Path) -> bool:
         if (root / name).is_dir():
             shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file in root.iterdir():
-        if file.is_file():
+        if file.is_file() and file.name != ".git":  # where a worktree has its history
             shutil.copy2(file, folder)
     return True
 
