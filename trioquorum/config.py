@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -228,6 +229,11 @@ def check(config: ServerConfig, source: str) -> None:
         raise ConfigError(f"{source}: limits.epoch_txns_max is above {Limits().epoch_txns_max}; lower it")
     if config.snapshot_size_factor > 1:
         raise ConfigError(f"{source}: snapshot_size_factor is {config.snapshot_size_factor}; it must be at most 1")
+    if config.snapshot_compression == "snappy" and find_spec("cramjam") is None:
+        raise ConfigError(
+            f"{source}: snapshot_compression is snappy, for which a library is needed that is not installed; run "
+            "pip install 'trioquorum[snappy]', or choose gz or nothing"
+        )
     if config.super_digest.count(":") != (1 if config.super_digest else 0):
         raise ConfigError(f"{source}: super_digest is no user:digest; make one from the password, or remove it")
     if config.emulate_353_ttl_nodes and any(spec.id > PEER_ID_353_MAX for spec in config.peers):

@@ -1,6 +1,6 @@
 """What all peers of an ensemble share: the ``[ensemble]`` table of ``peers.toml``."""
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         4 << 30
     )  # snapSizeLimitInKb: after so much log a snapshot is due; 0: only snap_count counts
     snapshot_size_factor: float = 0.33
+    snapshot_compression: Literal["", "gz", "snappy"] = ""  # snapshot.compression.method; snappy is an extra to install
     trust_empty_data: bool = True  # db.autocreate; without it a new voter needs the file initialize in its log folder
     trust_missing_snapshot: bool = False  # snapshot.trust.empty: a log without any snapshot is the whole history
     purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval

@@ -28,7 +28,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "maxWriteQueuePollTime": _NO_BATCHING,
     "maxBatchSize": _NO_BATCHING,
     "txnLogSizeLimitInKb": "a log ends where a snapshot is taken, see snapCount and snapSizeLimitInKb",
-    "snapshot.compression.method": "snapshots are written plain; those compressed by gz are read",
     "datadir.autocreate": _NO_SWITCH,
     "digest.enabled": _NO_SWITCH,
     "serializeLastProcessedZxid.enabled": _NO_SWITCH,

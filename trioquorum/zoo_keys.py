@@ -98,6 +98,12 @@ def _words(entry: Entry) -> frozenset[str]:
     return words
 
 
+def _compression(entry: Entry) -> str:
+    if entry.value not in ("", "gz", "snappy"):
+        raise ConfigError(f"{entry.where}: {entry.key} is {entry.value!r}; write gz or snappy, or leave it empty")
+    return entry.value
+
+
 def _purges(entry: Entry) -> bool:
     """An interval, with or without a unit, that is not 0."""
     found = re.fullmatch(r"(\d+)\s*(?:ms|[dhms])?", entry.value)
@@ -128,6 +134,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "preAllocSize": ("log_preallocate_bytes", _kibibytes),
     "snapSizeLimitInKb": ("snapshot_log_bytes", lambda entry: max(0, _kibibytes(entry))),
     "snapshotSizeFactor": ("snapshot_size_factor", _number),
+    "snapshot.compression.method": ("snapshot_compression", _compression),
     "db.autocreate": ("trust_empty_data", truth),
     "snapshot.trust.empty": ("trust_missing_snapshot", truth),
     "autopurge.purgeInterval": ("purge_enabled", _purges),

@@ -1,6 +1,7 @@
 """Every key that ZooKeeper knows does here what its row says: it is in effect, warned of with a reason, or refused."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ snapCount=1000
 snapSizeLimitInKb=1
 commitLogCount=600
 snapshotSizeFactor=0.5
+snapshot.compression.method=gz
 forceSync=no
 fsync.warningthresholdms=50
 snapshot.trust.empty=true
@@ -148,7 +150,6 @@ txnLogSizeLimitInKb=1
 flushDelay=1
 maxWriteQueuePollTime=1
 maxBatchSize=1
-snapshot.compression.method=gz
 datadir.autocreate=false
 digest.enabled=false
 serializeLastProcessedZxid.enabled=false
@@ -324,7 +325,12 @@ def test_the_admin_port_is_there_when_asked_for_and_on_loopback(load: Load, text
     )
 
 
-SAMPLES = {"four_letter_words": ["ruok"], "super_digest": "super:hash", "max_session_timeout_ms": 100_000}
+SAMPLES = {
+    "four_letter_words": ["ruok"],
+    "super_digest": "super:hash",
+    "max_session_timeout_ms": 100_000,
+    "snapshot_compression": "gz",
+}
 
 
 def other_than(name: str, default: object) -> object:
@@ -372,6 +378,17 @@ def test_every_setting_and_limit_can_be_set_in_both_files(
 def test_a_wrong_house_name_is_refused(load: Load, line: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"zoo.cfg:7: {message}"):
         load(line)
+
+
+def test_snapshots_are_compressed_by_what_is_known_and_installed(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "snapshot.compression.method"
+    assert load(f"{line}=snappy")[0].snapshot_compression == "snappy"
+    assert load(f"{line}=")[0].snapshot_compression == ""
+    with pytest.raises(ConfigError, match=f"zoo.cfg:7: {line} is 'zip'; write gz or snappy, or leave it empty"):
+        load(f"{line}=zip")
+    monkeypatch.setitem(sys.modules, "cramjam", None)  # as if it were not there
+    with pytest.raises(ConfigError, match=rf"zoo.cfg.*{line} is snappy.*pip install 'trioquorum\[snappy\]'"):
+        load(f"{line}=snappy")
 
 
 def test_what_a_key_sets_exists() -> None:

@@ -203,7 +203,7 @@ def test_damaged_snapshots_are_found(image: str, code: int) -> None:
 
 
 def test_good_snapshots_are_good() -> None:
-    for image in ("ens-leader-loss-s3", "standalone-gz"):
+    for image in ("ens-leader-loss-s3", "standalone-gz", "standalone-snappy"):
         code, out, _ = run("snapshot", "verify", IMAGES / image)
         assert code == 0, out
 

@@ -15,6 +15,7 @@ import trio
 from tests.storage.kit import PLAIN, TIME_MS, Heard, content, image, load
 from trioquorum.errors import StorageError
 from trioquorum.events import SnapshotSkipped, TornTailCut
+from trioquorum.storage.compression import packer
 from trioquorum.storage.log_format import HEADER, parse_records
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
@@ -196,6 +197,15 @@ async def compressed() -> Directory:
     return plain.having({f"{name}.gz": gzip.compress(plain.files[name], mtime=0)}, name)
 
 
+async def snappy() -> Directory:
+    """The same with it compressed by snappy."""
+    plain = await two_snapshots()
+    name = f"snapshot.{FIRST[-1][0]:x}"
+    packing = packer("snappy")
+    data = b"".join(packing.pack(plain.files[name])) + packing.finish()
+    return plain.having({f"{name}.snappy": data}, name)
+
+
 async def purged() -> Directory:
     """The newer ones alone: nothing stands for the snapshot."""
     plain = await two_snapshots()
@@ -214,6 +224,12 @@ async def packed() -> Directory:
     return plain.having({}, "snapshot.0", f"log.{FIRST[0][0]:x}", fragile=[f"snapshot.{FIRST[-1][0]:x}.gz"])
 
 
+async def packed_by_snappy() -> Directory:
+    """The same by snappy."""
+    plain = await snappy()
+    return plain.having({}, "snapshot.0", f"log.{FIRST[0][0]:x}", fragile=[f"snapshot.{FIRST[-1][0]:x}.snappy"])
+
+
 async def zookeepers() -> Directory:
     """As ZooKeeper 3.8 left it: headers do not say what a log follows, and records carry digests."""
     files = {name: data for name, data in image(PLAIN).items() if name.startswith((f"{LOG}.", f"{SNAPSHOT}."))}
@@ -227,5 +243,16 @@ async def zookeepers() -> Directory:
 
 
 DIRECTORIES: Final = {
-    maker.__name__: maker for maker in (three_logs, two_snapshots, compressed, purged, packed, preallocated, zookeepers)
+    maker.__name__: maker
+    for maker in (
+        three_logs,
+        two_snapshots,
+        compressed,
+        snappy,
+        purged,
+        packed,
+        packed_by_snappy,
+        preallocated,
+        zookeepers,
+    )
 }

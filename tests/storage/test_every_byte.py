@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.storage.damage import DIRECTORIES, Directory, changed, packed, purged
+from tests.storage.damage import DIRECTORIES, Directory, changed, packed, packed_by_snappy, purged
 from tests.storage.kit import Heard, content, image, load
 from trioquorum.errors import StorageError
 from trioquorum.events import DigestMismatch
@@ -58,7 +58,7 @@ async def test_every_cut_is_found_or_a_prefix(name: str) -> None:
 
 
 async def test_the_only_snapshot_is_read_whole_or_refused() -> None:
-    for directory in (await purged(), await packed()):
+    for directory in (await purged(), await packed(), await packed_by_snappy()):
         (name,) = directory.fragile
         data = directory.files[name]
         for each in (*cuts(data), *(other for _, other in changed(data, 2))):

@@ -219,7 +219,7 @@ async def test_a_gzip_that_was_not_written_to_its_end(cut: int) -> None:
         await load_newest(MemoryDisk({"snapshot.25.gz": data[:-cut]}), Heard().events)
 
 
-async def test_snappy_is_skipped_by_name() -> None:
+async def test_damaged_snappy_is_skipped() -> None:
     heard = Heard()
     files = {"snapshot.0": image(PLAIN)["snapshot.0"], "snapshot.25.snappy": b"\x82SNAPPY\0" + bytes(99)}
     loaded = await load_newest(MemoryDisk(files), heard.events)

@@ -1,6 +1,5 @@
 """Snapshot files, read without a server."""
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +9,12 @@ import msgspec
 
 from trioquorum.errors import CorruptSnapshot
 from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_below
+from trioquorum.storage.compression import unpacker
 from trioquorum.storage.names import SNAPSHOT, zxid_of
 from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
 from trioquorum.tree.nodes import DataTree, Node, mzxid_of, pzxid_of
 
 READ_BYTES: Final = 256 << 10
-GZIP_WINDOW: Final = 31
 LARGEST: Final = 10
 
 
@@ -39,12 +38,13 @@ class Stats(msgspec.Struct, kw_only=True):
 
 
 def load(file: Path, read: Callable[[int], object] = lambda _: None) -> DataTree:
-    """The tree in ``file``, plain or gzip; ``read`` is told of every so many bytes that were read.
+    """The tree in ``file``, compressed or not; ``read`` is told of every so many bytes that were read.
 
     Its digest is compared when it was taken at the snapshot's own zxid: later changes may be in the file in part.
 
     Raises:
         CorruptSnapshot: it is damaged; names the file.
+        StorageError: what it needs to be unpacked is not installed.
     """
     return _load(file, read)[0]
 
@@ -79,23 +79,12 @@ def _load(file: Path, read: Callable[[int], object]) -> tuple[DataTree, Snapshot
 
 
 def _chunks(file: Path, read: Callable[[int], object]) -> Iterator[bytes]:
-    if file.name.endswith(".snappy"):
-        raise CorruptSnapshot("it is compressed by snappy, which this version does not read")
-    unzip = zlib.decompressobj(wbits=GZIP_WINDOW) if file.name.endswith(".gz") else None
+    unpacking = unpacker(file.name)
     with file.open("rb") as opened:
         while chunk := opened.read(READ_BYTES):
             read(len(chunk))
-            if unzip is None:
-                yield chunk
-                continue
-            while chunk:
-                try:
-                    yield unzip.decompress(chunk, READ_BYTES)
-                except zlib.error as error:
-                    raise CorruptSnapshot(f"it cannot be unpacked: {error}") from None
-                chunk = unzip.unconsumed_tail
-    if unzip is not None and (unzip.unused_data or not unzip.eof):
-        raise CorruptSnapshot("it does not end where its compressed data ends")
+            yield from unpacking.unpack(chunk)
+    unpacking.finish()
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

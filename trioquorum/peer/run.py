@@ -155,4 +155,5 @@ class _Life:
             slow_flush_ms=config.slow_flush_ms,
             trust=Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot),
             new_tree=partial(DataTree, emulates_353=config.emulate_353_ttl_nodes),
+            compression=config.snapshot_compression,
         )

@@ -11,6 +11,7 @@ from trioquorum.events import DatabaseLoaded, DataUntrusted, DigestMismatch, Eve
 from trioquorum.invariants import broken, invariant
 from trioquorum.limits import Limits
 from trioquorum.storage import resync, retention, snapshots
+from trioquorum.storage.compression import Method
 from trioquorum.storage.disk import Disk
 from trioquorum.storage.log_reader import COUNTER_MASK, Record
 from trioquorum.storage.log_writer import LogWriter
@@ -64,7 +65,14 @@ class Database:
     """
 
     def __init__(
-        self, disk: Disk, txn_log: TxnLog, log: LogWriter, limits: Limits, events: Events, new_tree: NewTree
+        self,
+        disk: Disk,
+        txn_log: TxnLog,
+        log: LogWriter,
+        limits: Limits,
+        events: Events,
+        new_tree: NewTree,
+        compression: Method = "",
     ) -> None:
         self.tree = new_tree()
         self.log = log
@@ -76,6 +84,7 @@ class Database:
         self._txn_log = txn_log
         self._events = events
         self._chunk_bytes = limits.snapshot_chunk_bytes
+        self._compression = compression
         self._unapplied: deque[Record] = deque()
         self._digest: SnapshotDigest | None = None
         self._exact = True
@@ -95,12 +104,13 @@ class Database:
         slow_flush_ms: int,
         trust: Trust = Trust(),  # noqa: B008  (frozen)
         new_tree: NewTree = DataTree,
+        compression: Method = "",
     ) -> Self:
         """Read snapshot and log (disk-format §5) of the directories of snapshots and of logs, which may be one.
 
         An empty directory that may be trusted is an empty database, and gets a snapshot that says so; one that may
         not, or whose data was set aside (``resync``), leaves ``vote_zxid`` at −1. ``slow_flush_ms``: see LogWriter.
-        ``new_tree`` makes the empty trees that snapshots are read into.
+        ``new_tree`` makes the empty trees that snapshots are read into; new ones are written by ``compression``.
 
         Raises:
             StorageError: the data is damaged or incomplete. Nothing was changed but a torn tail cut off.
@@ -113,20 +123,21 @@ class Database:
         await txn_log.recover()
         marked = MARKER in await log_disk.list()
         resyncing = resync.MARKER in await disk.list()
-        db = cls(disk, txn_log, LogWriter(txn_log, limits, events, slow_flush_ms), limits, events, new_tree)
+        log = LogWriter(txn_log, limits, events, slow_flush_ms)
+        db = cls(disk, txn_log, log, limits, events, new_tree, compression)
         loaded = await snapshots.load_newest(disk, events, new_tree)
         if loaded is not None:
             await db._replay(loaded)
         elif txn_log.last_zxid and trust.no_snapshot:
             await db._replay(snapshots.Loaded(tree=new_tree(), zxid=0, digest=None, skipped=set()))
-            await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
+            await db._write_snapshot(db.tree)
         elif txn_log.last_zxid:
             raise StorageError(
                 "there is a log but no snapshot, so the beginning of the data is lost; restore the snapshots, or "
                 f"{_START_AFRESH}"
             )
         elif (marked or trust.empty) and not resyncing:
-            await snapshots.write_snapshot(disk, db.tree, events, db._chunk_bytes)
+            await db._write_snapshot(db.tree)
         else:
             db._trusted, db._needs_snapshot, db._resyncing = False, True, resyncing
             events.emit(DataUntrusted())
@@ -318,7 +329,7 @@ class Database:
             if self.log.last_flushed > zxid:
                 await self.log.truncate(zxid)
             await snapshots.remove_after(self._disk, zxid)
-            await snapshots.write_snapshot(self._disk, tree, self._events, self._chunk_bytes)
+            await self._write_snapshot(tree)
             if self._resyncing:
                 await self._disk.remove(resync.MARKER)
                 self._resyncing = False
@@ -363,7 +374,10 @@ class Database:
         """Roll the log and write a snapshot while transactions go on."""
         async with self._files:
             await self.log.roll()
-            await snapshots.write_snapshot(self._disk, self.tree, self._events, self._chunk_bytes)
+            await self._write_snapshot(self.tree)
+
+    async def _write_snapshot(self, tree: DataTree) -> None:
+        await snapshots.write_snapshot(self._disk, tree, self._events, self._chunk_bytes, self._compression)
 
     async def purge(self, keep: int) -> None:
         """Remove what recovery from the newest ``keep`` snapshots does not need."""

@@ -1,6 +1,5 @@
 """The snapshots of a directory: written whole or not at all, the newest good one is loaded (disk-format §4, §5)."""
 
-import zlib
 from typing import Final
 
 import msgspec
@@ -8,6 +7,7 @@ import trio
 
 from trioquorum.errors import CorruptSnapshot, StorageError
 from trioquorum.events import Events, SnapshotSkipped, SnapshotTaken
+from trioquorum.storage.compression import GZIP_MAGIC, SNAPPY_MAGIC, Method, method_of, packer, suffix_of, unpacker
 from trioquorum.storage.disk import TEMPORARY, Disk
 from trioquorum.storage.names import SNAPSHOT, file_name, sorted_by_zxid
 from trioquorum.storage.snapshot import MAGIC, SnapshotDigest, SnapshotParser, snapshot_chunks
@@ -17,11 +17,8 @@ CANDIDATES_MAX: Final = 100
 READ_BYTES: Final = 32 << 10
 """Small enough that parsing a piece full of small nodes holds the loop for about a millisecond."""
 
-GZIP_MAGIC: Final = b"\x1f\x8b"
-SNAPPY_MAGIC: Final = b"\x82SNAPPY\0"
 _TAIL: Final = b"\0\0\0\1/"
 _SIZE_MIN: Final = 10
-_GZIP_WINDOW: Final = 31
 
 
 class Loaded(msgspec.Struct):
@@ -33,19 +30,33 @@ class Loaded(msgspec.Struct):
     skipped: set[int]
 
 
-async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int) -> int:
+async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method = "") -> int:
     """Write the tree as of now, durably, while it goes on changing; returns the zxid it is named by.
 
     Raises:
         DiskFailed: it could not be written; nothing of it is left.
+        StorageError: what ``compression`` needs is not installed.
     """
     began = trio.current_time()
     zxid = tree.last_zxid
+    name = file_name(SNAPSHOT, zxid) + suffix_of(compression)
+    packing = packer(compression)
     size = 0
-    async with disk.stream_atomic(file_name(SNAPSHOT, zxid)) as file:
+    async with disk.stream_atomic(name) as file:
         for chunk in snapshot_chunks(tree, zxid, chunk_bytes):
-            await file.write(chunk)
-            size += len(chunk)
+            for piece in packing.pack(chunk):
+                size += len(piece)
+                if piece:
+                    await file.write(piece)
+                else:
+                    await trio.lowlevel.checkpoint()
+        if end := packing.finish():
+            size += len(end)
+            await file.write(end)
+    # The same transactions under another suffix: an older file, which must not be taken for this one.
+    for found, other in sorted_by_zxid(await disk.list(), SNAPSHOT):
+        if found == zxid and other != name:
+            await disk.remove(other)
     duration_ms = int((trio.current_time() - began) * 1000)
     events.emit(SnapshotTaken(zxid=zxid, size_bytes=size, duration_ms=duration_ms))
     return zxid
@@ -57,7 +68,7 @@ async def load_newest(
     """The newest snapshot that is whole, not newer than ``zxid_max``; ``None`` if there is no such file.
 
     Raises:
-        StorageError: there are some, but none can be used.
+        StorageError: there are some, but none can be used, or what one needs to be unpacked is not installed.
     """
     found = sorted_by_zxid(await disk.list(), SNAPSHOT)
     candidates = [(zxid, name) for zxid, name in reversed(found) if zxid_max is None or zxid <= zxid_max]
@@ -80,34 +91,19 @@ async def load_newest(
 
 
 async def _load(disk: Disk, name: str, tree: DataTree) -> tuple[DataTree, SnapshotDigest | None]:
-    if name.endswith(".snappy"):
-        raise CorruptSnapshot("it is compressed by snappy, which this version does not read")
     parser = SnapshotParser(tree)
-    unzip = zlib.decompressobj(wbits=_GZIP_WINDOW) if name.endswith(".gz") else None
+    unpacking = unpacker(name)
+    packed = bool(method_of(name))
     at = 0
     while chunk := await disk.read_at(name, at, READ_BYTES):
         at += len(chunk)
-        if unzip is None:
-            parser.feed(chunk)
-        else:
-            await _feed_unzipped(parser, unzip, chunk)
-    if unzip is not None and (unzip.unused_data or not unzip.eof):
-        raise CorruptSnapshot("it does not end where its compressed data ends")
+        for piece in unpacking.unpack(chunk):
+            parser.feed(piece)
+            if packed:
+                await trio.lowlevel.checkpoint()
+    unpacking.finish()
     parser.finish()
     return tree, parser.digest
-
-
-async def _feed_unzipped(parser: SnapshotParser, unzip: "zlib._Decompress", chunk: bytes) -> None:
-    while True:
-        try:
-            # A small piece may unpack into a very large one.
-            parser.feed(unzip.decompress(chunk, READ_BYTES))
-        except zlib.error as error:
-            raise CorruptSnapshot(f"it cannot be unpacked: {error}") from None
-        await trio.lowlevel.checkpoint()
-        chunk = unzip.unconsumed_tail
-        if not chunk:
-            return
 
 
 async def looks_whole(disk: Disk, name: str) -> bool:
@@ -116,10 +112,8 @@ async def looks_whole(disk: Disk, name: str) -> bool:
     if size < _SIZE_MIN:
         return False
     start = await disk.read_at(name, 0, len(SNAPPY_MAGIC))
-    if name.endswith(".gz"):
-        return start.startswith(GZIP_MAGIC)
-    if name.endswith(".snappy"):
-        return start == SNAPPY_MAGIC
+    if method := method_of(name):
+        return start.startswith(GZIP_MAGIC if method == "gz" else SNAPPY_MAGIC)
     return start.startswith(MAGIC) and await disk.read_at(name, size - len(_TAIL), len(_TAIL)) == _TAIL
 
 

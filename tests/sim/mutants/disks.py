@@ -11,6 +11,7 @@ from tests.sim.mutants.mutant import mutant
 from trioquorum.errors import DiskFailed
 from trioquorum.events import Events
 from trioquorum.storage import log_format, snapshots
+from trioquorum.storage.compression import Method
 from trioquorum.storage.database import Database
 from trioquorum.storage.disk import Disk
 from trioquorum.storage.epochs import Epochs
@@ -168,11 +169,11 @@ def snapshot_of_the_leader_not_written(patch: pytest.MonkeyPatch) -> None:
         finally:
             _TAKING_OVER.reset(token)
 
-    async def unless(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int) -> int:
+    async def unless(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method) -> int:
         if _TAKING_OVER.get():
             await trio.lowlevel.checkpoint()
             return tree.last_zxid
-        return await write(disk, tree, events, chunk_bytes)
+        return await write(disk, tree, events, chunk_bytes, compression)
 
     patch.setattr(Database, "replace", taking_over)
     patch.setattr(snapshots, "write_snapshot", unless)
@@ -190,7 +191,8 @@ def snapshot_of_the_leader_not_written(patch: pytest.MonkeyPatch) -> None:
     flush_s=0.005,
 )
 def fuzzy_snapshot_named_by_its_end(patch: pytest.MonkeyPatch) -> None:
-    async def write(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int) -> int:
+    async def write(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method) -> int:
+        assert not compression
         chunks = []
         for chunk in snapshot_chunks(tree, tree.last_zxid, chunk_bytes):
             chunks.append(chunk)
