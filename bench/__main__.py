@@ -22,6 +22,7 @@ from bench import (
     report as reports,
     results,
     sessions as idle,
+    snapshots as taken,
     watches as watch_tables,
 )
 from bench.contest import Contest, Contestants
@@ -182,6 +183,15 @@ def pages(
         lines.add({"machine": machine.description(scratch)})
         found = open_pages.run(scratch / "servers", count, rounds, seconds, lines, console.print)
     typer.echo(open_pages.summary(found))
+
+
+@app.command()
+def snapshots(out: Output = None, folder: Folder = None) -> None:
+    """A snapshot of a million znodes while they are written to: how long it holds the loop, memory, time, size."""
+    with _scratch(folder) as scratch:
+        lines = Lines(out)
+        lines.add({"machine": machine.description(scratch)})
+        typer.echo(taken.summary(taken.run(lines, scratch)))
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """Snapshots: fuzzy ones become exact by replay, damage is found, any chunk size reads the same."""
 
 import gzip
+import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,6 +14,7 @@ from trioquorum.storage.log_format import HEADER as LOG_HEADER, encode_records
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.snapshot import SnapshotParser, body_chunks, snapshot_chunks
 from trioquorum.storage.snapshots import load_newest, write_snapshot
+from trioquorum.tree import children, nodes
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import Op, Perm
@@ -159,9 +162,21 @@ def txns(kinds: list[tuple[Op, Record, int]], first: int, tree: DataTree) -> lis
 
 
 @given(
-    st.lists(st.tuples(RECORDS, SESSIONS), max_size=25), st.lists(st.tuples(RECORDS, SESSIONS), max_size=25), st.data()
+    st.lists(st.tuples(RECORDS, SESSIONS), max_size=25),
+    st.lists(st.tuples(RECORDS, SESSIONS), max_size=25),
+    st.booleans(),
+    st.data(),
 )
-def test_replay_makes_a_fuzzy_snapshot_exact(before: list, during: list, draw: st.DataObject) -> None:
+def test_replay_makes_a_fuzzy_snapshot_exact(before: list, during: list, wide: bool, draw: st.DataObject) -> None:
+    """``wide``: two children are so many already that their names are walked in pages, of two."""
+    with pytest.MonkeyPatch.context() as patch:
+        if wide:
+            patch.setattr(nodes, "NARROW_MAX", 1)
+            patch.setattr(children, "PAGE_MAX", 2)
+        replay_over_a_fuzzy_snapshot(before, during, lambda: draw.draw(st.integers(0, 3)))
+
+
+def replay_over_a_fuzzy_snapshot(before: list, during: list, chunks_between: Callable[[], int]) -> None:
     tree = DataTree()
     last = len(txns([(*kind, session) for kind, session in before], 1, tree))
     first = tree.last_zxid + 1
@@ -169,7 +184,7 @@ def test_replay_makes_a_fuzzy_snapshot_exact(before: list, during: list, draw: s
     data = b""
     later: list[Txn] = []
     for kind, session in during:
-        for _ in range(draw.draw(st.integers(0, 3))):
+        for _ in range(chunks_between()):
             data += next(chunks, b"")
         later += txns([(*kind, session)], first + len(later), tree)
     data += b"".join(chunks)
@@ -183,6 +198,32 @@ def test_replay_makes_a_fuzzy_snapshot_exact(before: list, during: list, draw: s
         loaded.apply(txn)
         if parser.digest is not None and parser.digest.zxid == txn.header.zxid:
             assert loaded.digest == parser.digest.digest
+    assert content(loaded) == content(tree)
+
+
+def test_a_snapshot_of_very_many_children_that_come_and_go() -> None:
+    """Each chunk is followed by creates and deletes below the one parent that has them all."""
+    rng = random.Random(8)
+    tree = DataTree()
+    for zxid in range(1, 6 * children.PAGE_MAX):
+        tree.apply(decode_txn(create(zxid, f"/n{zxid}", b"%d" % zxid, zxid)))
+    first = tree.last_zxid
+    data = b""
+    later: list[Txn] = []
+    for chunk in snapshot_chunks(tree, first, 1 << 20):
+        data += chunk
+        for _ in range(60):
+            path = f"/n{rng.randrange(first + 500)}"
+            gone = path in tree.nodes
+            record = DeleteTxn(path) if gone else CreateTxn(path, b"", None, False, tree.nodes["/"].cversion + 1)
+            header = TxnHeader(1, 0, tree.last_zxid + 1, 1, Op.DELETE if gone else Op.CREATE)
+            later.append(decode_txn(Txn(header, record).encode()))
+            tree.apply(later[-1])
+    assert len(later) > 2000
+    loaded = parsed(data)
+    loaded.last_zxid = first
+    for txn in later:
+        loaded.apply(txn)
     assert content(loaded) == content(tree)
 
 

@@ -12,6 +12,7 @@ from zlib import adler32
 import msgspec
 
 from trioquorum.errors import CorruptSnapshot, PeerProtocolError
+from trioquorum.tree.children import walked
 from trioquorum.tree.digest import VERSION, WRAP
 from trioquorum.tree.nodes import DataTree, persisted_stat
 from trioquorum.wire.jute import decode_buffer, decode_text, encode_buffer, encode_text
@@ -19,7 +20,7 @@ from trioquorum.wire.records import Acl
 
 HEADER: Final = b"ZKSN\x00\x00\x00\x02" + b"\xff" * 8
 MAGIC: Final = HEADER[:4]
-NODES_PER_CHUNK: Final = 256
+NODES_PER_CHUNK: Final = 128
 """A chunk ends here at the latest, so that making one never holds the loop for long."""
 
 FIELD_BYTES_MAX: Final = 64 << 20
@@ -101,7 +102,7 @@ def _nodes(tree: DataTree) -> Iterator[bytes]:
             continue  # deleted since its parent was written
         yield encode_text(path) + encode_buffer(node.data) + _LONG.pack(node.acl) + persisted_stat(node)
         if node.children:
-            waiting.append((f"{path}/", iter(tuple(node.children))))
+            waiting.append((f"{path}/", walked(node.children)))
 
 
 def _gathered(parts: Iterable[bytes], chunk_bytes: int) -> Iterator[bytes]:

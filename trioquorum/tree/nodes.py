@@ -13,6 +13,7 @@ from trioquorum.errors import Code, CorruptSnapshot
 from trioquorum.tree import quotas
 from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
 from trioquorum.tree.apply import Applied, apply_txn
+from trioquorum.tree.children import NARROW_MAX, Children, WideChildren
 from trioquorum.tree.digest import WRAP, node_digest
 from trioquorum.tree.owners import Owners
 from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
@@ -40,14 +41,14 @@ _ADOPTED = Struct(">36si16siq")
 class Node(msgspec.Struct, gc=False):
     """One znode. ``stat`` is what clients see; ``cversion`` and ``owner`` are the stored values behind it.
 
-    ``children`` holds names in the order of their creation and is None while there are none. ``acl`` is an id of the
-    tree's ``AclCache``. ``digest`` is the node's part in the tree's digest.
+    ``children`` holds names, in the order of their creation unless there are very many, and is None while there are
+    none. ``acl`` is an id of the tree's ``AclCache``. ``digest`` is the node's part in the tree's digest.
     """
 
     data: bytes | None
     acl: int
     stat: bytes
-    children: dict[str, None] | None = None
+    children: Children | None = None
     cversion: int = 0
     owner: int = 0
     digest: int = 0
@@ -169,10 +170,7 @@ class DataTree:
             if parent is None:
                 raise CorruptSnapshot(f"{path} has no parent")
             name = path[path.rfind("/") + 1 :]
-            if parent.children is None:
-                parent.children = {name: None}
-            else:
-                parent.children[name] = None
+            _add_child(parent, name)
         self.nodes[path] = Node(data, acl, stat, None, cversion, owner)
         self.data_bytes += len(path) + length
         if owner:
@@ -234,10 +232,7 @@ class DataTree:
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
-        if parent.children is None:
-            parent.children = {name: None}
-        else:
-            parent.children[name] = None
+        _add_child(parent, name)
         self._adopt(parent_path, parent, parent_cversion, zxid)
         if self.keeps_digest:
             self._sum(path, node)
@@ -372,6 +367,16 @@ class DataTree:
 
 NewTree = Callable[[], DataTree]
 """Makes a tree as a server was told to have it."""
+
+
+def _add_child(parent: Node, name: str) -> None:
+    children = parent.children
+    if children is None:
+        parent.children = {name: None}
+        return
+    children[name] = None
+    if len(children) > NARROW_MAX and isinstance(children, dict):
+        parent.children = WideChildren(children)
 
 
 def _restat(node: Node, pzxid: int) -> None:

@@ -1,0 +1,93 @@
+"""Names of children: in order, however many; and walks over them that stay right while they change."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, strategies as st
+
+from trioquorum.tree import children as module
+from trioquorum.tree.children import NARROW_MAX, PAGE_MAX, WideChildren, walked
+from trioquorum.tree.nodes import DataTree
+
+NAMES = st.sampled_from([f"n{number}" for number in range(12)])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), NAMES),
+        st.tuples(st.just("remove"), NAMES),
+        st.tuples(st.just("walk"), st.just("")),
+        st.tuples(st.just("step"), st.integers(0, 3)),
+    ),
+    max_size=80,
+)
+
+
+class Walk:
+    """A walk, what it met, and which names were there all the time."""
+
+    def __init__(self, children: WideChildren, there: set[str]) -> None:
+        self.began_with = set(there)
+        self.stayed = set(there)
+        self.met: list[str] = []
+        self.steps: Iterator[str] = walked(children)
+
+
+@given(st.lists(NAMES, unique=True, max_size=12), STEPS, st.integers(1, 4))
+def test_a_walk_meets_all_that_stay_and_nothing_twice(begin: list[str], steps: list, page_max: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAGE_MAX", page_max)
+        patch.setattr(module, "_SPARSE_MIN", 1)
+        model = dict.fromkeys(begin)
+        children = WideChildren(model)
+        walks: list[Walk] = []
+        for what, which in steps:
+            if what == "add":
+                children[which] = None
+                model[which] = None
+            elif what == "remove":
+                children.pop(which, None)
+                model.pop(which, None)
+                for walk in walks:
+                    walk.stayed.discard(which)
+            elif what == "walk":
+                walks.append(Walk(children, set(model)))
+            elif which < len(walks):
+                walks[which].met.append(next(walks[which].steps, ""))
+            assert list(children) == list(model)
+            assert len(children) == len(model)
+        for walk in walks:
+            met = [name for name in (*walk.met, *walk.steps) if name]
+            assert len(met) == len(set(met))
+            assert walk.stayed <= set(met) <= walk.began_with
+
+
+def test_a_walk_copies_no_more_than_a_page_at_a_time() -> None:
+    """What goes while an earlier page is walked is not met any more."""
+    names = [f"n{number}" for number in range(10 * PAGE_MAX)]
+    children = WideChildren(dict.fromkeys(names))
+    walk = walked(children)
+    assert next(walk) == names[0]
+    for name in names[PAGE_MAX : 9 * PAGE_MAX]:
+        children.pop(name, None)
+    assert list(walk) == [*names[1:PAGE_MAX], *names[9 * PAGE_MAX :]]
+
+
+def test_names_that_come_and_go_for_ever_take_no_room() -> None:
+    children = WideChildren(dict.fromkeys(f"stays{number}" for number in range(PAGE_MAX)))
+    for number in range(50 * PAGE_MAX):
+        children[f"n{number}"] = None
+        children.pop(f"n{number}", None)
+    assert sum(len(page.names) for page in children._pages.values()) < 4 * PAGE_MAX
+    assert len(children._pages) < 4
+
+
+def test_a_parent_of_very_many_is_like_any_other() -> None:
+    tree = DataTree()
+    names = [f"n{number}" for number in range(NARROW_MAX + 5)]
+    for zxid, name in enumerate(names, 1):
+        assert tree.create(f"/{name}", b"", None, 0, -1, zxid, 0) == 0
+    root = tree.nodes["/"]
+    assert isinstance(root.children, WideChildren)
+    assert list(root.children) == ["zookeeper", *names]
+    for name in names:
+        assert tree.delete(f"/{name}", tree.last_zxid) == 0
+    assert list(root.children) == ["zookeeper"]
