@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from bench import lifecycle
+from bench import data, lifecycle
 from bench.loads import Ensemble, Figures, Histogram, heat_up
 from bench.results import Lines, Results, Run
 from bench.servers import Servers
@@ -86,6 +86,8 @@ class Contest:
                 elif workload.measure == "failover":
                     figures, each_s = lifecycle.failover(make, folder, workload)
                     times = [(seconds * 1e6, 1) for seconds in sorted(each_s)]
+                elif workload.measure == "data":
+                    figures, times = data.run(make, folder, workload, data.prepare(self._folder, workload))
                 elif workload.measure == "filled":
                     figures = lifecycle.filled(make, folder, workload)
                 else:

@@ -78,6 +78,10 @@ class JavaZooKeeper(Servers):
             (folder / "zoo.cfg").write_text("\n".join(lines) + "\n")
             (folder / "log4j.properties").write_text(_LOG4J)
 
+    def configure(self, *lines: str) -> None:
+        with (self.peer_folder(1) / "zoo.cfg").open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
     def command(self, i: int) -> list[str]:
         folder = self.peer_folder(i)
         return ["java", _HEAP, "-cp", _class_path(folder), _MAIN, str(folder / "zoo.cfg")]

@@ -88,11 +88,11 @@ def join(make: Make, folder: Path, workload: Workload) -> Figures:
         servers.wipe(follower)
         path = f"{ensemble.root}/0/n{workload.znodes // workload.clients - 1}"
         began = servers.start_peer(follower)
-        join_s = _until_served(servers, follower, path) - began
+        join_s = until_served(servers, follower, path) - began
         return {"join_s": join_s, "fill_per_s": fill_per_s}
 
 
-def _until_served(servers: Servers, i: int, path: str) -> float:
+def until_served(servers: Servers, i: int, path: str) -> float:
     """The ``time.perf_counter`` when peer ``i`` first answers a read of ``path``.
 
     Raises:

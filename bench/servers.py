@@ -52,6 +52,10 @@ class Servers(ABC):
         """Everything the servers read at start."""
 
     @abstractmethod
+    def configure(self, *lines: str) -> None:
+        """Add lines to the ``zoo.cfg`` of a server alone with ``many_clients``."""
+
+    @abstractmethod
     def command(self, i: int) -> list[str]:
         """What starts peer ``i``."""
 
@@ -171,6 +175,10 @@ class Trioquorum(Servers):
             "maxClientCnxns": 0,
         }
         (self.folder / "zoo.cfg").write_text("".join(f"{name}={value}\n" for name, value in alone.items()))
+
+    def configure(self, *lines: str) -> None:
+        with (self.folder / "zoo.cfg").open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {"PYTHONPATH": f"{self.checkout}{os.pathsep}{self.checkout / 'transports'}"}

@@ -8,7 +8,7 @@ import msgspec
 
 FOLDER: Final = Path(__file__).parent / "workloads"
 
-Measure = Literal["load", "half", "start", "failover", "filled", "join", "watches"]
+Measure = Literal["load", "half", "start", "failover", "filled", "join", "watches", "data"]
 
 
 class Goal(msgspec.Struct, frozen=True, array_like=True):
@@ -25,7 +25,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     and create. ``half``: the same at first, then at half the rate that was reached. ``start``: cold start until the
     first write, then idle memory. ``failover``: the leader is killed ``times`` times. ``filled``: ``znodes`` are
     created, then memory. ``join``: an empty follower joins ``znodes``. ``watches``: ``clients`` watch one znode that
-    changes ``times`` times.
+    changes ``times`` times. ``data``: one server that has ``znodes`` on disk restarts, takes a snapshot, replays.
 
     A load reads and writes one znode for each client, or ``znodes`` at random that were created before; meanwhile
     ``idle_sessions`` do nothing but ping. ``rounds`` stands against the command's, ``scales`` names the field that a
