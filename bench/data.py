@@ -91,12 +91,13 @@ def _snapshot(make: Make, folder: Path, workload: Workload, data: Path) -> tuple
         outcome = generate.load(job)
         times = _until(lambda: _taken_ms(servers)[before:])
         (written,) = servers.data_folders(1)
-        newest = max(written.rglob("snapshot.*"), key=lambda file: int(file.name.split(".")[1], 16))
+        # Another one may be under way; ZooKeeper writes it under its name.
+        size = max(file.stat().st_size for file in written.rglob("snapshot.*"))
         return {
             "restart_s": restart_s,
             "rss_mib": idle_mib,
             "snapshot_s": times[0] / 1000,
-            "snapshot_mib": newest.stat().st_size / (1 << 20),
+            "snapshot_mib": size / (1 << 20),
             "snapshot_rss_mib": machine.rss_kib(pid) / 1024,
             "ping_p50_ms": percentile_ms(outcome.ping_us, 0.5),
             "ping_p99_ms": percentile_ms(outcome.ping_us, 0.99),

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )  # snapSizeLimitInKb: after so much log a snapshot is due; 0: only snap_count counts
     snapshot_size_factor: float = 0.33
     snapshot_compression: Literal["", "gz", "snappy"] = ""  # snapshot.compression.method; snappy is an extra to install
+    tree_digests: bool = True  # digest.enabled: transactions and snapshots say what the tree behind them comes to
     trust_empty_data: bool = True  # db.autocreate; without it a new voter needs the file initialize in its log folder
     trust_missing_snapshot: bool = False  # snapshot.trust.empty: a log without any snapshot is the whole history
     purge_enabled: bool = True  # old snapshots and logs are removed; zoo.cfg says so by autopurge.purgeInterval

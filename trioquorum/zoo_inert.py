@@ -29,7 +29,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "maxBatchSize": _NO_BATCHING,
     "txnLogSizeLimitInKb": "a log ends where a snapshot is taken, see snapCount and snapSizeLimitInKb",
     "datadir.autocreate": _NO_SWITCH,
-    "digest.enabled": _NO_SWITCH,
     "serializeLastProcessedZxid.enabled": _NO_SWITCH,
     "closeSessionTxn.enabled": _NO_SWITCH,
     "leader.nodelay": _NO_SWITCH,

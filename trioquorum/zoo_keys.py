@@ -135,6 +135,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Entry], object]]]] = {
     "snapSizeLimitInKb": ("snapshot_log_bytes", lambda entry: max(0, _kibibytes(entry))),
     "snapshotSizeFactor": ("snapshot_size_factor", _number),
     "snapshot.compression.method": ("snapshot_compression", _compression),
+    "digest.enabled": ("tree_digests", truth),
     "db.autocreate": ("trust_empty_data", truth),
     "snapshot.trust.empty": ("trust_missing_snapshot", truth),
     "autopurge.purgeInterval": ("purge_enabled", _purges),

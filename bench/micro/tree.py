@@ -9,6 +9,7 @@ from bench import wire as client
 from bench.micro.codec import PATH, VALUE
 from bench.micro.timing import Micro
 from trioquorum.tree import reads
+from trioquorum.tree.digest_ahead import DigestAhead
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionTracker
@@ -31,6 +32,7 @@ class Stage:
         for path in ("/bench", "/bench/load", PATH):
             self.write(Op.CREATE, client.create_body(path, VALUE))
         self.set_body = client.set_body(PATH, VALUE)
+        self.ahead = DigestAhead(self.tree)
 
     def write(self, op: int, body: bytes) -> None:
         """Check one write and apply it."""
@@ -54,6 +56,22 @@ class Stage:
         """The same of a create."""
         self.write(Op.CREATE, client.create_body(f"/bench/load/c{next(self.zxids)}", VALUE))
 
+    def stamped(self, op: int, body: bytes) -> None:
+        """The same with the digest that a leader gives the transaction."""
+        zxid = next(self.zxids)
+        txn = self.prep.prepare(WriteRequest(SESSION, 1, op, body, [], LOCAL_OWNER), zxid, TIME_MS)
+        self.ahead.stamp(txn)
+        self.tree.apply(txn)
+        self.prep.applied(zxid)
+
+    def stamped_set(self) -> None:
+        """A setData."""
+        self.stamped(Op.SET_DATA, self.set_body)
+
+    def stamped_create(self) -> None:
+        """A create."""
+        self.stamped(Op.CREATE, client.create_body(f"/bench/load/c{next(self.zxids)}", VALUE))
+
 
 def micros(folder: Path) -> Iterable[Micro]:
     """Of 100 B values, with digests."""
@@ -64,3 +82,7 @@ def micros(folder: Path) -> Iterable[Micro]:
     yield Micro("check a setData", stage.check_set)
     yield Micro("check and apply a setData", stage.set)
     yield Micro("check and apply a create", stage.create)
+    # Whatever is stamped is so from the first on.
+    stage = Stage()
+    yield Micro("check, stamp and apply a setData", stage.stamped_set)
+    yield Micro("check, stamp and apply a create", stage.stamped_create)

@@ -104,7 +104,7 @@ async def test_a_server_loads_what_was_restored(source: Path, tmp_path: Path) ->
     db = await load(disk)
     epochs = await Epochs.load(disk, db.last_zxid)
     assert (epochs.accepted, epochs.current) == (7, 1)
-    assert db.digest_mismatches == 0
+    assert db.digests.mismatches == 0
     assert told(db.tree) == told(tree)
 
 

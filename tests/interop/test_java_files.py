@@ -25,10 +25,12 @@ from tests.storage.kit import seen_tree
 from trioquorum.backup.directory import load_directory
 from trioquorum.client import connect_tcp
 from trioquorum.client.transaction import OPEN_ACL
+from trioquorum.storage.log_format import HEADER, parse_records
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG as CONFIG_NODE
 from trioquorum.wire.ops import CreateFlag, Op
 from trioquorum.wire.records import CreateRequest, CreateTtlRequest, PathStatResponse
+from trioquorum.wire.txn import decode_txn
 
 pytestmark = [
     pytest.mark.interop,
@@ -71,6 +73,14 @@ def assert_java_agrees(folder: Path, scratch: Path) -> tuple[Judgement, DataTree
     assert found.zxid == tree.last_zxid
     assert found.tree == seen_tree(tree)
     return found, tree
+
+
+def assert_stamped(folder: Path) -> None:
+    """Each transaction but failed ones says the digest that Java, too, compares with."""
+    for file in folder.glob("log.*"):
+        for _, payload in parse_records(file.read_bytes(), len(HEADER), whole=True).records:
+            txn = decode_txn(payload)
+            assert (txn.digest is None) == (txn.header.type == Op.ERROR)
 
 
 # -- workloads ---------------------------------------------------------------------------------------------------------
@@ -210,6 +220,7 @@ def test_a_killed_server_leaves_what_java_takes(
     client.close()
     found, tree = assert_java_agrees(folder, tmp_path / "java")
     assert found.txns > 40
+    assert_stamped(folder)
     # The session that dumped it came after, but changes no znode.
     assert found.tree == seen
     for path in tree.ephemerals.get(client_session(tree), ()):

@@ -13,10 +13,12 @@ from trioquorum.config import Settings
 from trioquorum.errors import Code, ConnectFailed, RequestFailed, TransactionFailed
 from trioquorum.events import Elected, Established, Event, LearnerLeft, LearnerSyncing, StateChanged, SyncReceived
 from trioquorum.limits import Limits
+from trioquorum.storage.log_format import HEADER, parse_records
 from trioquorum.testing import MemoryEnsemble, open_ensemble
 from trioquorum.testing.checkers.trees import contents
 from trioquorum.testing.settled import on_disk
-from trioquorum.wire.ops import EventType
+from trioquorum.wire.ops import EventType, Op
+from trioquorum.wire.txn import decode_txn
 from trioquorum_transports.memory import MemoryNetwork
 
 TICK_S = 2.0
@@ -478,3 +480,27 @@ async def test_old_snapshots_are_removed_unless_they_are_to_stay(purges: bool, a
         await trio.sleep(2)
         snapshots = [name for name in ensemble.peers[1].disk.files if name.startswith("snapshot.")]
         assert len(snapshots) == kept if purges else len(snapshots) > kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_all_peers_log_the_leaders_digests(autojump_clock: MockClock, kept: bool) -> None:
+    """Every transaction but failed ones has the digest of the tree behind it, unless a setting says that none has."""
+    async with open_ensemble(MemoryNetwork(), settings=Settings(tree_digests=kept)) as ensemble:
+        await ensemble.wait_serving()
+        async with ensemble.client() as client:
+            await client.create("/a", b"1")
+            for number in range(20):
+                await client.create("/a/n-", b"x", ephemeral=number % 2 == 0, sequence=True)
+                await client.set("/a", b"%d" % number)
+            with pytest.raises(RequestFailed):
+                await client.create("/a")
+        await trio.sleep(5)
+        if kept:
+            await assert_all_equal(ensemble)
+        for peer in ensemble.peers.values():
+            (log,) = (data for name, data in peer.disk.files.items() if name.startswith("log."))
+            txns = [decode_txn(payload) for _, payload in parse_records(bytes(log), len(HEADER), whole=True).records]
+            assert len(txns) > 40
+            failed = [txn for txn in txns if txn.header.type == Op.ERROR]
+            assert len(failed) == 1
+            assert all((txn.digest is not None) == (kept and txn not in failed) for txn in txns)

@@ -126,7 +126,7 @@ class Directory:
             return Outcome("refused", -1, message=str(error), skipped=_skipped(heard))
         assert db.last_zxid in self.states, f"{name}: the data ends at {db.last_zxid:#x}"
         assert content(db.tree) == self.states[db.last_zxid], f"wrong data from {name}"
-        assert db.digest_mismatches == 0
+        assert db.digests.mismatches == 0
         torn = bool(heard.of(TornTailCut))
         if db.last_zxid == self.last_zxid:
             return Outcome("whole", db.last_zxid, torn, _skipped(heard))

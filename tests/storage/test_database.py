@@ -1,6 +1,7 @@
 """The database across roles, restarts and crashes."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Self
 
 import pytest
@@ -16,6 +17,7 @@ from trioquorum.storage.database import CommittedLog, Database
 from trioquorum.storage.log_format import HEADER, encode_records
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.snapshot import body_chunks, snapshot_chunks
+from trioquorum.tree.digest_ahead import DigestAhead
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.txn import TxnDigest, decode_txn
 
@@ -232,7 +234,7 @@ async def test_digests_of_the_log_are_compared() -> None:
     heard = Heard()
     files = directory({0: DataTree()}) | {"log.1": with_digests(1, 2, 3, 4, wrong_from=3)}
     db = await load(MemoryDisk(files), heard=heard)
-    assert db.digest_mismatches == 2
+    assert db.digests.mismatches == 2
     assert [event.zxid for event in heard.of(DigestMismatch)] == [3]
 
 
@@ -245,7 +247,114 @@ async def test_a_fuzzy_snapshot_is_not_compared_before_its_end(keeps_digest: boo
     heard = Heard()
     db = await load(MemoryDisk(files), heard=heard)
     assert db.last_zxid == 4
-    assert db.digest_mismatches == 0
+    assert db.digests.mismatches == 0
+    assert not heard.of(DigestMismatch)
+
+
+def leaders(*zxids: int) -> tuple[DataTree, list[tuple[int, bytes]]]:
+    """What a leader has after these creates, and what it logged of them, with digests."""
+    tree, payloads = DataTree(), []
+    ahead = DigestAhead(tree)
+    for number, zxid in enumerate(zxids, 1):
+        txn = decode_txn(create(zxid, f"/n{zxid:x}", b"data", number))
+        ahead.stamp(txn)
+        tree.apply(txn)
+        payloads.append((zxid, txn.encode()))
+    return tree, payloads
+
+
+def follow(db: Database, payloads: Iterable[tuple[int, bytes]]) -> None:
+    """As a follower does."""
+    for zxid, payload in payloads:
+        db.append(zxid, payload)
+        db.apply(decode_txn(payload), payload)
+
+
+async def test_each_row_of_differences_is_told_of_once() -> None:
+    """All are counted. A digest that agrees ends the row."""
+    heard = Heard()
+    db = await load(MemoryDisk(), heard=heard)
+    _, payloads = leaders(*range(1, 10))
+    follow(db, payloads[:2])
+    db.tree.digest += 1
+    follow(db, payloads[2:5])
+    db.tree.digest -= 1
+    follow(db, payloads[5:6])
+    db.tree.digest += 1
+    follow(db, payloads[6:])
+    assert db.digests.mismatches == 6
+    assert [event.zxid for event in heard.of(DigestMismatch)] == [3, 7]
+
+
+async def test_a_node_that_is_not_what_was_written_is_noticed() -> None:
+    """When its digest is made again, and from a snapshot, which holds what the memory held."""
+    heard = Heard()
+    disk = MemoryDisk()
+    db = await load(disk, heard=heard)
+    _, payloads = leaders(1, 2, 3)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(db.log.run)
+        follow(db, payloads)
+        flipped = db.tree.nodes["/n2"]
+        flipped.data = b"dat`"
+        await db.take_snapshot()
+        assert not heard.of(DigestMismatch)
+        under = decode_txn(create(4, "/n2/below", b"", 1))
+        true = DataTree()
+        for _, payload in payloads:
+            true.apply(decode_txn(payload))
+        DigestAhead(true).stamp(under)
+        follow(db, [(4, under.encode())])
+        assert [event.zxid for event in heard.of(DigestMismatch)] == [4]
+        await db.log.drained()
+        nursery.cancel_scope.cancel()
+    again = Heard()
+    await load(disk, heard=again)
+    assert [event.zxid for event in again.of(DigestMismatch)] == [3]
+
+
+async def test_a_leaders_fuzzy_snapshot_is_compared_from_where_it_is_exact() -> None:
+    """It holds two transactions already that come behind it; until then, over a restart too, nothing can agree."""
+    leader, payloads = leaders(*range(1, 8))
+    ahead, _ = leaders(*range(1, 6))
+    disk, heard = MemoryDisk(), Heard()
+    db = await load(disk, heard=heard)
+    await db.replace(stream(ahead), 3)
+    assert not db.digests.exact
+    db = await load(disk, heard=heard)
+    follow(db, payloads[3:4])
+    assert not db.digests.exact
+    follow(db, payloads[4:6])
+    assert db.digests.exact
+    db.tree.nodes["/n2"].data = b"flipped"
+    db.tree.set_data("/n2", b"other", 1, 6, 0)
+    follow(db, payloads[6:])
+    assert [event.zxid for event in heard.of(DigestMismatch)] == [7]
+    assert leader.last_zxid == db.last_zxid
+
+
+async def test_a_snapshot_that_never_agrees_is_told_of_once_the_history_has_come() -> None:
+    _, payloads = leaders(*range(1, 8))
+    wrong, _ = leaders(*range(1, 4))
+    wrong.set_data("/n1", b"not what was written", 0, 1, 0)
+    heard = Heard()
+    db = await load(MemoryDisk(), heard=heard)
+    await db.replace(stream(wrong), 3)
+    follow(db, payloads[3:5])
+    assert not heard.of(DigestMismatch)
+    db.settled()
+    follow(db, payloads[5:])
+    assert [event.zxid for event in heard.of(DigestMismatch)] == [6]
+
+
+async def test_a_tree_without_digests_compares_nothing() -> None:
+    heard = Heard()
+    _, payloads = leaders(1, 2, 3)
+    disk = MemoryDisk()
+    off = partial(DataTree, keeps_digest=False)
+    db = await Database.load(disk, disk, Limits(), heard.events, slow_flush_ms=1000, new_tree=off)
+    follow(db, payloads)
+    assert (db.digests.mismatches, db.tree.digest) == (0, 0)
     assert not heard.of(DigestMismatch)
 
 

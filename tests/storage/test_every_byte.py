@@ -80,6 +80,6 @@ async def test_where_zookeepers_log_lost_its_end_before_an_epoch() -> None:
             continue
         if content(db.tree) != whole:
             assert heard.of(DigestMismatch)
-            assert db.digest_mismatches
+            assert db.digests.mismatches
             told += 1
     assert told

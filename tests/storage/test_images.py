@@ -56,7 +56,7 @@ async def test_a_directory_of_zookeeper_loads(name: str) -> None:
     assert seen == expected
     assert {str(session): timeout_ms for session, timeout_ms in db.tree.sessions.items()} == SESSIONS[name]
     assert db.last_zxid == db.last_logged == GOOD[name]
-    assert db.digest_mismatches == 0
+    assert db.digests.mismatches == 0
     assert {type(event) for event in heard.all} == {DatabaseLoaded}
     assert {name: bytes(data) for name, data in disk.files.items()} == files
 
@@ -163,7 +163,7 @@ async def test_a_bad_snapshot_gives_way_to_an_older_one(name: str) -> None:
     assert [event.file for event in heard.of(SnapshotSkipped)] == ["snapshot.25"]
     assert db.last_zxid == 0x2B
     assert seen_tree(db.tree) == expected_tree(PLAIN)
-    assert db.digest_mismatches == 0
+    assert db.digests.mismatches == 0
 
 
 async def test_the_layout_of_3_5_has_no_digest() -> None:
@@ -177,7 +177,7 @@ async def test_a_wrong_digest_is_reported_once() -> None:
     heard = Heard()
     db = await load(MemoryDisk(image("snap-digest-mismatch")), heard=heard)
     assert heard.of(DigestMismatch) == [DigestMismatch(zxid=0x25, expected=31262406989, found=31262406988)]
-    assert db.digest_mismatches == 1
+    assert db.digests.mismatches == 1
     assert seen_tree(db.tree) == expected_tree(PLAIN)
 
 

@@ -301,8 +301,8 @@ async def test_a_fuzzy_snapshot_and_its_log_load_exactly() -> None:
     heard = Heard()
     db = await load(MemoryDisk({"snapshot.2": data, "log.1": LOG_HEADER + encode_records(payloads)}), heard=heard)
     assert content(db.tree) == content(tree)
-    assert db.digest_mismatches == 0
+    assert db.digests.mismatches == 0
     # Without the log behind it there is nothing to compare the digest with.
     db = await load(MemoryDisk({"snapshot.2": data, "log.1": LOG_HEADER + encode_records(payloads[:2])}))
-    assert db.digest_mismatches == 0
+    assert db.digests.mismatches == 0
     assert db.last_zxid == 2

@@ -211,6 +211,7 @@ class Following:
     def _establish(self, epoch: int) -> None:
         peer = self._peer
         self._service = peer.learner_service(master=self._master, observer=self._observer, send=self._send_all)
+        peer.db.settled()
         peer.established(epoch)
         peer.events.emit(PhaseChanged(phase="broadcast", epoch=epoch))
         role = "observer" if self._observer else "follower"

@@ -154,6 +154,6 @@ class _Life:
             self._events,
             slow_flush_ms=config.slow_flush_ms,
             trust=Trust(empty=config.trust_empty_data, no_snapshot=config.trust_missing_snapshot),
-            new_tree=partial(DataTree, emulates_353=config.emulate_353_ttl_nodes),
+            new_tree=partial(DataTree, keeps_digest=config.tree_digests, emulates_353=config.emulate_353_ttl_nodes),
             compression=config.snapshot_compression,
         )

@@ -17,6 +17,7 @@ from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.database import Database
 from trioquorum.tree.cleanup import candidates, is_expendable
+from trioquorum.tree.digest_ahead import DigestAhead
 from trioquorum.tree.prep import LOCAL_OWNER, Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionIds, SessionTracker
 from trioquorum.wire.ops import REFUSED_WITHOUT_ROOM, Op
@@ -61,6 +62,7 @@ class LeaderService(Service):
         members = self if terms.reconfig_enabled else None
         self._prep = Prep(db.tree, self.tracker, options, members, QuotaReports(events, terms.clock))
         self._prepare = self._prep.prepare
+        self._digests = DigestAhead(db.tree) if db.tree.keeps_digest else None
         self.machine = machine
         self.synced: Callable[[], Collection[int]] = lambda: (machine.my_id,)
         """The peers, this one included, that have all history and keep up."""
@@ -104,6 +106,8 @@ class LeaderService(Service):
             self.tracker.add(request.session, timeout_ms, self._now_ms())
             self.tracker.set_owner(request.session, request.owner)
         txn = self._prepare(request, zxid, self._batch_time_ms)
+        if self._digests is not None:
+            self._digests.stamp(txn, self._prep.unlisted)
         self._batch.append((zxid, txn.encode(), txn))
         if txn.header.type == _RECONFIG and isinstance(txn.record, SetDataTxn):
             # From here on every check and every acknowledgement goes by it, so it leaves at once.

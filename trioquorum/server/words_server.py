@@ -262,7 +262,7 @@ def process_user() -> str:
 def digests(answerer: "Answerer", service: Service) -> str:
     """``hash``: the tree's digest at every 128th transaction; equal on all peers, or their trees differ."""
     del answerer
-    return "".join(f"{zxid:x}: {_signed(digest)}\n" for zxid, digest in service.db.digests)
+    return "".join(f"{zxid:x}: {_signed(digest)}\n" for zxid, digest in service.db.digests.history)
 
 
 def _signed(digest: int) -> int:

@@ -7,27 +7,25 @@ from typing import Final, Self
 import trio
 
 from trioquorum.errors import CorruptLog, CorruptSnapshot, PeerProtocolError, RoleEnded, StorageError
-from trioquorum.events import DatabaseLoaded, DataUntrusted, DigestMismatch, Events, LogUnusable
+from trioquorum.events import DatabaseLoaded, DataUntrusted, Events, LogUnusable
 from trioquorum.invariants import broken, invariant
 from trioquorum.limits import Limits
 from trioquorum.storage import resync, retention, snapshots
 from trioquorum.storage.compression import Method
+from trioquorum.storage.digest_check import DigestCheck
 from trioquorum.storage.disk import Disk
 from trioquorum.storage.log_reader import COUNTER_MASK, Record
 from trioquorum.storage.log_writer import LogWriter
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
-from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
+from trioquorum.storage.snapshot import SnapshotParser
 from trioquorum.storage.trust import MARKER, Trust
 from trioquorum.storage.txn_log import TxnLog
 from trioquorum.tree.apply import Applied, apply_txn
-from trioquorum.tree.digest import VERSION, WRAP
 from trioquorum.tree.nodes import DataTree, NewTree
 from trioquorum.wire.txn import Txn, decode_txn
 
 REPLAY_TXNS_PER_CHECKPOINT: Final = 128
 RECEIVE_BYTES: Final = 32 << 10
-DIGEST_EVERY: Final = 128
-DIGESTS_MAX: Final = 1024
 
 _START_AFRESH: Final = "start this peer with --resync, which takes everything from the others"
 
@@ -60,8 +58,8 @@ class Database:
     """``tree`` is what is applied, ``log`` the only writer of the log, ``committed_log`` the newest applied payloads.
 
     The driver appends, and applies in the same order what was committed; ``fast_forward`` closes the difference when
-    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other. ``digests`` are the tree's at
-    every 128th zxid, the newest of them, as (zxid, digest).
+    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other. ``digests`` compares
+    the tree with what others say it is.
     """
 
     def __init__(
@@ -77,8 +75,7 @@ class Database:
         self.tree = new_tree()
         self.log = log
         self.committed_log = CommittedLog(limits.committed_log_txns_max)
-        self.digest_mismatches = 0
-        self.digests: deque[tuple[int, int]] = deque(maxlen=DIGESTS_MAX)
+        self.digests = DigestCheck(events)
         self._disk = disk
         self._new_tree = new_tree
         self._txn_log = txn_log
@@ -86,8 +83,6 @@ class Database:
         self._chunk_bytes = limits.snapshot_chunk_bytes
         self._compression = compression
         self._unapplied: deque[Record] = deque()
-        self._digest: SnapshotDigest | None = None
-        self._exact = True
         self._needs_snapshot = False
         self._trusted = True
         self._resyncing = False
@@ -159,12 +154,9 @@ class Database:
         self.tree = tree
         if loaded.zxid & COUNTER_MASK:  # Else an epoch had begun and nobody knows behind what.
             self._txn_log.base = loaded.zxid
-        self._digest = loaded.digest if loaded.digest and loaded.digest.zxid >= loaded.zxid else None
-        self._exact = loaded.zxid == 0
         self.committed_log.clear()
-        self.digests.clear()
         self._unapplied.clear()
-        self._check_digest()
+        self.digests.begin(tree, loaded.digest)
         missed = set(loaded.skipped)
         count = 0
         async for batch in await self._txn_log.read_after(loaded.zxid):
@@ -234,30 +226,12 @@ class Database:
             raise broken("transactions are applied once", zxid=zxid, last=self.tree.last_zxid)
         applied = apply_txn(self.tree, txn)
         self.committed_log.add(zxid, payload)
-        if zxid % DIGEST_EVERY == 0 and self._exact and self.tree.keeps_digest:
-            self.digests.append((zxid, self.tree.digest))
-        if self._digest is not None:
-            self._check_digest()
-        elif txn.digest is not None and self._exact and txn.digest.version == VERSION:
-            self._compare(txn.digest.tree_digest & WRAP)
+        self.digests.applied(self.tree, txn.digest)
         return applied
 
-    def _check_digest(self) -> None:
-        """Compare once with the snapshot's digest; until replay comes by there the tree is not exact."""
-        digest = self._digest
-        if digest is not None and self.tree.last_zxid >= digest.zxid:
-            self._digest = None
-            self._exact = True
-            if self.tree.last_zxid == digest.zxid:
-                self._compare(digest.digest)
-
-    def _compare(self, expected: int) -> None:
-        found = self.tree.digest
-        if found != expected:
-            self.digest_mismatches += 1
-            # One difference stays in every later digest.
-            if self.digest_mismatches == 1:
-                self._events.emit(DigestMismatch(zxid=self.tree.last_zxid, expected=expected, found=found))
+    def settled(self) -> None:
+        """The leader's history has come as a whole: what is logged now makes a snapshot of it exact."""
+        self.digests.settled(self.last_logged)
 
     def begin_epoch(self, zxid: int) -> None:
         """The peer leads from ``zxid`` = (epoch, 0) on."""
@@ -329,7 +303,7 @@ class Database:
             if self.log.last_flushed > zxid:
                 await self.log.truncate(zxid)
             await snapshots.remove_after(self._disk, zxid)
-            await self._write_snapshot(tree)
+            await self._write_snapshot(tree, exact=False)
             if self._resyncing:
                 await self._disk.remove(resync.MARKER)
                 self._resyncing = False
@@ -337,9 +311,7 @@ class Database:
             self._txn_log.base = zxid
             tree.watches = self.tree.watches
             self.tree = tree
-            self._digest = None
-            self._exact = False
-            self.digests.clear()
+            self.digests.taken_over()
             self.committed_log.clear()
             self._unapplied.clear()
             self._needs_snapshot = False
@@ -374,10 +346,11 @@ class Database:
         """Roll the log and write a snapshot while transactions go on."""
         async with self._files:
             await self.log.roll()
-            await self._write_snapshot(self.tree)
+            await self._write_snapshot(self.tree, exact=self.digests.exact)
 
-    async def _write_snapshot(self, tree: DataTree) -> None:
-        await snapshots.write_snapshot(self._disk, tree, self._events, self._chunk_bytes, self._compression)
+    async def _write_snapshot(self, tree: DataTree, *, exact: bool = True) -> None:
+        disk, events = self._disk, self._events
+        await snapshots.write_snapshot(disk, tree, events, self._chunk_bytes, self._compression, exact=exact)
 
     async def purge(self, keep: int) -> None:
         """Remove what recovery from the newest ``keep`` snapshots does not need."""

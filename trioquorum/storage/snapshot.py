@@ -58,16 +58,20 @@ def body_chunks(tree: DataTree, chunk_bytes: int) -> Iterator[bytes]:
     yield _END_OF_NODES
 
 
-def snapshot_chunks(tree: DataTree, zxid: int, chunk_bytes: int) -> Iterator[bytes]:
-    """A whole file of the tree as of ``zxid``, the last transaction applied when the first chunk is asked for."""
+def snapshot_chunks(tree: DataTree, zxid: int, chunk_bytes: int, *, exact: bool = True) -> Iterator[bytes]:
+    """A whole file of the tree as of ``zxid``, the last transaction applied when the first chunk is asked for.
+
+    A tree that is not ``exact``, because it may hold some of what is behind ``zxid``, has no digest to compare.
+    """
     yield HEADER
     checksum = adler32(HEADER)
     for chunk in body_chunks(tree, chunk_bytes):
         checksum = adler32(chunk, checksum)
         yield chunk
     # The digest belongs to the end of the walk: replay comes by there after it has made the fuzzy part exact.
-    digest = tree.digest if tree.last_zxid else 0
-    blocks = [_DIGEST.pack(tree.last_zxid, VERSION, digest)] if tree.keeps_digest else []
+    digest_zxid = tree.last_zxid if exact else 0
+    digest = tree.digest if digest_zxid else 0
+    blocks = [_DIGEST.pack(digest_zxid, VERSION, digest)] if tree.keeps_digest else []
     tail = b""
     for block in (b"", *blocks, _LONG.pack(zxid)):
         checksum = adler32(block, checksum)

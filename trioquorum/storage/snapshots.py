@@ -30,8 +30,12 @@ class Loaded(msgspec.Struct):
     skipped: set[int]
 
 
-async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method = "") -> int:
+async def write_snapshot(
+    disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method = "", *, exact: bool = True
+) -> int:
     """Write the tree as of now, durably, while it goes on changing; returns the zxid it is named by.
+
+    ``exact``: see ``snapshot_chunks``.
 
     Raises:
         DiskFailed: it could not be written; nothing of it is left.
@@ -43,7 +47,7 @@ async def write_snapshot(disk: Disk, tree: DataTree, events: Events, chunk_bytes
     packing = packer(compression)
     size = 0
     async with disk.stream_atomic(name) as file:
-        for chunk in snapshot_chunks(tree, zxid, chunk_bytes):
+        for chunk in snapshot_chunks(tree, zxid, chunk_bytes, exact=exact):
             for piece in packing.pack(chunk):
                 size += len(piece)
                 if piece:

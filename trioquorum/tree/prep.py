@@ -101,7 +101,7 @@ def _unheard(excess: Excess, *, refused: bool) -> None:
 class Prep:
     """Turns requests into transactions, one at a time, and remembers what they will change."""
 
-    __slots__ = ("members", "on_excess", "options", "pending", "sessions", "tree", "zxid")
+    __slots__ = ("members", "on_excess", "options", "pending", "sessions", "tree", "unlisted", "zxid")
 
     def __init__(
         self,
@@ -119,6 +119,8 @@ class Prep:
         self.zxid = 0
         self.options = options
         self.pending = PendingChanges(tree)
+        self.unlisted: list[str] = []
+        """The ephemerals that the last closeSession removes without a list of them."""
 
     def prepare(self, request: WriteRequest, zxid: int, time_ms: int) -> Txn:
         """The transaction of this request; an error transaction if it fails. A client's mistake never raises."""
@@ -205,6 +207,7 @@ def _close_session(prep: Prep, request: WriteRequest) -> CloseSessionTxn:
     prep.sessions.set_closing(session)
     # It cannot fail, so a list too long for one transaction is left out: applying it finds what the session owns.
     fits = sum(map(len, paths)) <= prep.options.txn_bytes_max
+    prep.unlisted = [] if fits else paths
     return CloseSessionTxn(paths if fits else [])
 
 

@@ -18,6 +18,7 @@ _HEAD = Struct(">12xq8xi")
 _ZXID_AT = 12
 _TYPE_AT = 28
 _RECONFIG = int(Op.RECONFIG).to_bytes(4)
+_DIGEST = Struct(">iq")
 _DIGEST_BYTES = 12
 _DIGEST_VERSION = b"\0\0\0\2"
 
@@ -179,7 +180,8 @@ class Txn(msgspec.Struct, gc=False):
     def encode(self) -> bytes:
         """The payload."""
         payload = self.header.encode() + self.record.encode()
-        return payload if self.digest is None else payload + self.digest.encode()
+        digest = self.digest
+        return payload if digest is None else payload + _DIGEST.pack(digest.version, digest.tree_digest)
 
 
 def payload_zxid(payload: bytes) -> int:
@@ -237,5 +239,8 @@ def decode_txn(payload: bytes) -> Txn:
     """
     header, at = TxnHeader.decode_from(payload)
     record, at = decode_record(header.type, payload, at)
-    digest = TxnDigest.decode_from(payload, at)[0] if at < len(payload) else None
-    return Txn(header, record, digest)
+    if at == len(payload):
+        return Txn(header, record)
+    if at + _DIGEST_BYTES == len(payload):
+        return Txn(header, record, TxnDigest(*_DIGEST.unpack_from(payload, at)))
+    return Txn(header, record, TxnDigest.decode_from(payload, at)[0])

@@ -169,11 +169,13 @@ def snapshot_of_the_leader_not_written(patch: pytest.MonkeyPatch) -> None:
         finally:
             _TAKING_OVER.reset(token)
 
-    async def unless(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method) -> int:
+    async def unless(
+        disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method, *, exact: bool
+    ) -> int:
         if _TAKING_OVER.get():
             await trio.lowlevel.checkpoint()
             return tree.last_zxid
-        return await write(disk, tree, events, chunk_bytes, compression)
+        return await write(disk, tree, events, chunk_bytes, compression, exact=exact)
 
     patch.setattr(Database, "replace", taking_over)
     patch.setattr(snapshots, "write_snapshot", unless)
@@ -191,10 +193,12 @@ def snapshot_of_the_leader_not_written(patch: pytest.MonkeyPatch) -> None:
     flush_s=0.005,
 )
 def fuzzy_snapshot_named_by_its_end(patch: pytest.MonkeyPatch) -> None:
-    async def write(disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method) -> int:
+    async def write(
+        disk: Disk, tree: DataTree, events: Events, chunk_bytes: int, compression: Method, *, exact: bool
+    ) -> int:
         assert not compression
         chunks = []
-        for chunk in snapshot_chunks(tree, tree.last_zxid, chunk_bytes):
+        for chunk in snapshot_chunks(tree, tree.last_zxid, chunk_bytes, exact=exact):
             chunks.append(chunk)
             await trio.sleep(0.05)
         zxid = tree.last_zxid
