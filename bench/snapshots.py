@@ -114,7 +114,7 @@ class Load:
         self.writes += 1
         txn = Txn(TxnHeader(SESSION, 0, self._db.last_zxid + 1, TIME_MS, kind), record)
         payload = txn.encode()
-        self._db.append(txn.header.zxid, payload)
+        self._db.append([(txn.header.zxid, payload)])
         self._db.apply(txn, payload)
 
 

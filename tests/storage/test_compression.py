@@ -138,7 +138,7 @@ async def test_a_database_writes_as_it_was_told(method: Method) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(db.log.run)
         payload = create(1, "/a")
-        db.append(1, payload)
+        db.append([(1, payload)])
         await db.log.drained()
         db.apply(decode_txn(payload), payload)
         await db.take_snapshot()

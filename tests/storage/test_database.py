@@ -266,7 +266,7 @@ def leaders(*zxids: int) -> tuple[DataTree, list[tuple[int, bytes]]]:
 def follow(db: Database, payloads: Iterable[tuple[int, bytes]]) -> None:
     """As a follower does."""
     for zxid, payload in payloads:
-        db.append(zxid, payload)
+        db.append([(zxid, payload)])
         db.apply(decode_txn(payload), payload)
 
 
