@@ -1,7 +1,6 @@
 """Numbers of the client protocol: opcodes, special xids, event types, permissions, create modes (§4, §5, §10, §12)."""
 
 from enum import IntEnum, IntFlag
-from typing import Final
 
 
 class Op(IntEnum):
@@ -42,7 +41,7 @@ class Op(IntEnum):
     ERROR = -1
 
 
-WRITES: Final = frozenset(
+WRITES = frozenset(
     {
         Op.CREATE,
         Op.CREATE2,
