@@ -58,7 +58,7 @@ WRITES = frozenset(
 )
 """Opcodes that go through the leader and come back as transactions."""
 
-REFUSED_WITHOUT_ROOM: Final = WRITES - {Op.CLOSE_SESSION, Op.RECONFIG}
+REFUSED_WITHOUT_ROOM = WRITES - {Op.CLOSE_SESSION, Op.RECONFIG}
 """What is not taken while disks are nearly full. Sessions begin, go on and end; an operator may change the members."""
 
 
