@@ -12,6 +12,9 @@ from trioquorum.testing.plan import Plan, Strike
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
+DIGESTS: Final = "trees are what their digests say"
+"""Of what makes a tree another one the leader's digests tell first."""
+
 PACE_S: Final = 1.2
 """Mean time between two strikes: much less than plans are drawn with, so that a few seconds are enough."""
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from tests.sim.mutants.mutant import mutant
+from tests.sim.mutants.mutant import DIGESTS, mutant
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.tree import apply
 from trioquorum.tree.nodes import DataTree
@@ -63,7 +63,7 @@ def session_that_ended_is_welcome(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LeaderService, "revalidate", lambda *_: True)
 
 
-@mutant("quorum-protocol §26, ours (f)", "ephemerals", "the tree has the nodes", workloads=EPHEMERALS, seeds=6)
+@mutant("quorum-protocol §26, ours (f)", "ephemerals", "the tree has the nodes", DIGESTS, workloads=EPHEMERALS, seeds=6)
 def ephemeral_outlives_its_session(patch: pytest.MonkeyPatch) -> None:
     def close(tree: DataTree, header: TxnHeader, paths: list[str] | None) -> None:
         tree.sessions.pop(header.session, None)

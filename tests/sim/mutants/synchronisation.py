@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 import trio
 
-from tests.sim.mutants.mutant import mutant
+from tests.sim.mutants.mutant import DIGESTS, mutant
 from trioquorum.errors import LinkClosed
 from trioquorum.peer.following import SnapshotFrames
 from trioquorum.peer.learner_handler import LearnerHandler
@@ -100,6 +100,7 @@ def uncommitted_acknowledged_before_newleader(patch: pytest.MonkeyPatch) -> None
 @mutant(
     "trap 24, ZOOKEEPER-4394",
     "the committed log has no hole",
+    "the log has nothing between",
     "equal histories make equal trees",
     "nobody skips",
     kinds=AWAY,
@@ -122,6 +123,7 @@ def commit_before_uptodate_lost(patch: pytest.MonkeyPatch) -> None:
 @mutant(
     "trap 18, ZOOKEEPER-3642",
     "equal histories make equal trees",
+    DIGESTS,
     "all peers hold the same",
     kinds=("crash", "narrow_link", "break_links"),
     seeds=8,

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.sim.mutants.mutant import mutant
+from tests.sim.mutants.mutant import DIGESTS, mutant
 from trioquorum.pipeline.learner import LearnerService
 from trioquorum.tree import apply, prep_ops
 from trioquorum.tree.nodes import DataTree
@@ -17,6 +17,7 @@ MADE: Final = (
     "a read shows the tree",
     "money is not made",
     "the tree has the nodes",
+    DIGESTS,
 )
 
 
