@@ -219,7 +219,7 @@ def test_no_clients(line: str) -> None:
     acks=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 4)), max_size=40),
 )
 def test_committed_has_the_quorums_of_its_time(old: set[int], new: set[int], acks: list[tuple[int, int]]) -> None:
-    """Against the definition: 1 needs the old, 2 (the change) both, what stands behind it the new one's alone (§19.3)."""
+    """Against the definition: 1 needs the old, 2 (the change) both, what follows the new alone (§19.3)."""
     leader = Leader(1, config(*old), epoch=1)
     proposed = config(*new, version=zx("1.2"))
     for counter in (1, 2, 3, 4):
