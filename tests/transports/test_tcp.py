@@ -14,7 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 from trioquorum.errors import ConnectFailed, LinkClosed, PeerProtocolError
 from trioquorum.transport import Address
 from trioquorum_transports import tcp
-from trioquorum_transports.tcp import FrameSplitter, TcpLink, TcpListener, TcpTransport
+from trioquorum_transports.frames import FrameSplitter
+from trioquorum_transports.tcp import TcpLink, TcpListener, TcpTransport
 
 LOOPBACK = Address("tcp", "127.0.0.1")
 

@@ -10,8 +10,6 @@ import math
 import os
 import select
 import socket
-import struct
-from collections import deque
 from typing import Any, Final
 
 import trio
@@ -19,6 +17,7 @@ import trio
 from trioquorum.errors import ConnectFailed, LinkClosed, LocalProtocolError, PeerProtocolError
 from trioquorum.invariants import invariant
 from trioquorum.transport import Address
+from trioquorum_transports.frames import HEADER, FrameSplitter
 
 RECEIVE_BYTES: Final = 256 << 10  # one recv
 BURST_BYTES: Final = 256 << 10  # what a task may move on one link before the other tasks get a turn
@@ -27,7 +26,6 @@ BACKLOG: Final = 1024  # connections the kernel holds until they are accepted
 ACCEPT_BACKOFF_S: Final = 0.1  # pause after an accept that failed for want of descriptors or memory
 ATTEMPT_S: Final = 2.0  # how long one of several addresses of a name may stay silent
 
-_HEADER: Final = struct.Struct(">I")
 _ADDRESS_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # accept(2): nobody waits, or who waited is gone; the listening socket itself is well.
@@ -37,48 +35,6 @@ _NOBODY: Final = frozenset(
         *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
     }
 )
-
-
-class FrameSplitter:
-    """Bytes in, whole frames out, without I/O.
-
-    ``frames`` are those complete and not yet taken; ``violation`` says what was wrong with the header behind them.
-    """
-
-    def __init__(self, frame_bytes_max: int) -> None:
-        self.frames: deque[bytes] = deque()
-        self.violation = ""
-        self._frame_bytes_max = frame_bytes_max
-        self._partial = bytearray()
-        self._needed = _HEADER.size
-
-    @property
-    def inside_frame(self) -> bool:
-        """True while a frame has begun and is not complete."""
-        return bool(self._partial)
-
-    def feed(self, data: bytes) -> None:
-        """Take what arrived, cut anywhere. After a violation nothing more may be fed."""
-        source: bytes | bytearray = data
-        if self._partial:
-            self._partial += data
-            if len(self._partial) < self._needed:
-                return
-            source = self._partial
-        view = memoryview(source)
-        at = 0
-        self._needed = _HEADER.size
-        while len(view) - at >= _HEADER.size:
-            (size,) = _HEADER.unpack_from(view, at)
-            if size > self._frame_bytes_max:
-                self.violation = f"a frame of {size} bytes was announced, at most {self._frame_bytes_max} are allowed"
-                break
-            if len(view) - at < _HEADER.size + size:
-                self._needed = _HEADER.size + size
-                break
-            at += _HEADER.size + size
-            self.frames.append(bytes(view[at - size : at]))
-        self._partial = bytearray(view[at:])
 
 
 class TcpLink:
@@ -125,9 +81,9 @@ class TcpLink:
         if self._rest:
             await self.send_rest()
         invariant(not self._sending, "one task sends on a link at a time", remote=self._remote)
-        header = _HEADER.pack(size)
+        header = HEADER.pack(size)
         sent = self._send_some((header, frame))
-        if sent < _HEADER.size + size:
+        if sent < HEADER.size + size:
             await self._send_last(header, memoryview(frame), sent)
 
     @property
@@ -141,12 +97,12 @@ class TcpLink:
         if self._send_ended or self._rest or size > self._frame_bytes_max:
             return False
         invariant(not self._sending, "one task sends on a link at a time", remote=self._remote)
-        header = _HEADER.pack(size)
+        header = HEADER.pack(size)
         try:
             sent = self._send_some((header, frame))
         except LinkClosed:
             return False
-        if 0 < sent < _HEADER.size + size:
+        if 0 < sent < HEADER.size + size:
             self._rest = memoryview(header + frame)[sent:]
         return sent > 0
 
