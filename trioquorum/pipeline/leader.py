@@ -70,13 +70,12 @@ class LeaderService(Service):
         """Told when a reconfiguration was proposed, and when one is decided."""
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
-        self._counter_max = terms.limits.epoch_txns_max
         self._proposes: QuorumConfig | None = None
 
     @property
     def exhausted(self) -> bool:
         """Whether this epoch's counter is used up; only a new epoch has zxids again."""
-        return self.last_proposed & COUNTER_MASK >= self._counter_max
+        return self.last_proposed & COUNTER_MASK >= self.terms.limits.epoch_txns_max
 
     def _now_ms(self) -> int:
         return int(self.terms.clock() * 1000)
@@ -96,7 +95,7 @@ class LeaderService(Service):
         When the epoch has no zxid left nothing more is taken: ``exhausted`` tells the role to end (ZOOKEEPER-1277).
         Nor is it when another peer is to lead: it could not be committed here.
         """
-        if self.last_proposed & COUNTER_MASK >= self._counter_max or not self.machine.allowed_to_commit:
+        if self.exhausted or not self.machine.allowed_to_commit:
             return
         self.last_proposed = zxid = self.last_proposed + 1
         if not self._batch:

@@ -16,7 +16,13 @@ from trioquorum.wire.ops import Op
 BEFORE: Final = "a change is told before it is seen"
 
 
-@mutant("design §4, quorum-protocol §26, ours (d)", BEFORE, workloads=("watching",), seeds=4)
+@mutant(
+    "design §4, quorum-protocol §26, ours (d)",
+    BEFORE,
+    "a lasting watch tells every change",
+    workloads=("watching",),
+    seeds=4,
+)
 def event_behind_the_reply(patch: pytest.MonkeyPatch) -> None:
     real = Client.send
     late: dict[Client, list[bytes]] = {}

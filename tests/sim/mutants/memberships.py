@@ -28,7 +28,7 @@ def old_quorum_alone_commits_a_reconfiguration(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Leader, "_held", lambda self, configs, end: real(self, configs[:1], end))
 
 
-@mutant("quorum-protocol §19.3", BOTH, COMMIT, **SLOW)
+@mutant("quorum-protocol §19.3", BOTH, COMMIT, "who has no vote any more commits nothing", **SLOW)
 def activated_when_it_is_proposed(patch: pytest.MonkeyPatch) -> None:
     real = Leader.propose
 

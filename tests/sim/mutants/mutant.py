@@ -9,6 +9,8 @@ import pytest
 
 from trioquorum.testing.campaign import Choice
 from trioquorum.testing.plan import Plan, Strike
+from trioquorum.tree import apply
+from trioquorum.wire.jute import Record
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -17,6 +19,12 @@ DIGESTS: Final = "trees are what their digests say"
 
 PACE_S: Final = 1.2
 """Mean time between two strikes: much less than plans are drawn with, so that a few seconds are enough."""
+
+
+def patch_apply(patch: pytest.MonkeyPatch, record: type[Record], wrong: Callable[..., apply.Applied]) -> None:
+    """Apply transactions with such a record by ``wrong``."""
+    by_record: dict[type[Record], Callable[..., apply.Applied]] = {**apply._BY_RECORD, record: wrong}
+    patch.setattr(apply, "_BY_RECORD", by_record)
 
 
 class Mutant(msgspec.Struct, frozen=True, kw_only=True):

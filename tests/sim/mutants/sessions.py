@@ -4,12 +4,12 @@ from typing import Final
 
 import pytest
 
-from tests.sim.mutants.mutant import DIGESTS, mutant
+from tests.sim.mutants.mutant import DIGESTS, mutant, patch_apply
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.tree import apply
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.sessions import SessionTracker
-from trioquorum.wire.txn import TxnHeader
+from trioquorum.wire.txn import CloseSessionTxn, TxnHeader
 
 EPHEMERALS: Final = ("ephemerals",)
 LIVES: Final = "a session lives as long as was granted"
@@ -53,6 +53,7 @@ def new_leader_knows_no_sessions(patch: pytest.MonkeyPatch) -> None:
 @mutant(
     "client-protocol §17.6",
     "a session ends once",
+    "a goodbye ends the session",
     "nobody is served after the end",
     "only sessions that live write",
     workloads=EPHEMERALS,
@@ -65,12 +66,13 @@ def session_that_ended_is_welcome(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("quorum-protocol §26, ours (f)", "ephemerals", "the tree has the nodes", DIGESTS, workloads=EPHEMERALS, seeds=6)
 def ephemeral_outlives_its_session(patch: pytest.MonkeyPatch) -> None:
-    def close(tree: DataTree, header: TxnHeader, paths: list[str] | None) -> None:
+    def close(tree: DataTree, header: TxnHeader, kind: int, record: CloseSessionTxn) -> apply.Applied:
         tree.sessions.pop(header.session, None)
-        for path in (paths or ())[1:]:
+        for path in (record.paths or ())[1:]:
             tree.delete(path, header.zxid)
+        return apply.Applied(0, kind)
 
-    patch.setattr(apply, "_close_session", close)
+    patch_apply(patch, CloseSessionTxn, close)
 
 
 @mutant("client-protocol §17.3", "a session that fell silent ends", workloads=EPHEMERALS, safety_s=20.0, seeds=3)

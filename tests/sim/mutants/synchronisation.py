@@ -103,6 +103,7 @@ def uncommitted_acknowledged_before_newleader(patch: pytest.MonkeyPatch) -> None
     "the log has nothing between",
     "equal histories make equal trees",
     "nobody skips",
+    DIGESTS,
     kinds=AWAY,
     seeds=6,
     flush_s=0.02,

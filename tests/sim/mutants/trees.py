@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.sim.mutants.mutant import DIGESTS, mutant
+from tests.sim.mutants.mutant import DIGESTS, mutant, patch_apply
 from trioquorum.pipeline.learner import LearnerService
 from trioquorum.tree import apply, prep_ops
 from trioquorum.tree.nodes import DataTree
@@ -32,9 +32,7 @@ def multi_applied_by_half(patch: pytest.MonkeyPatch) -> None:
             applied.parts.append(applied.parts[-1])
         return applied
 
-    by_record = dict(apply._BY_RECORD)
-    by_record[MultiTxn] = half
-    patch.setattr(apply, "_BY_RECORD", by_record)
+    patch_apply(patch, MultiTxn, half)
 
 
 @mutant(
