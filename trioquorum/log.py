@@ -1,13 +1,29 @@
 """Log lines: structlog on stderr, and the reader that turns each event into one of them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TextIO
 
 import msgspec
-import structlog
 
 from trioquorum.events import Event, EventSink
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """While structlog is imported: it would take rich along, for tracebacks that are never logged here.
+
+    That is a fifth of a peer's start and 5 MiB of it. Where rich is there already, nothing is hidden.
+    """
+    hidden = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    yield
+    if hidden is None:
+        del sys.modules["rich"]
+
+
+with _without_rich():
+    import structlog
 
 LEVELS: Final = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "error": 40}
 """Loudness by name; ``trace`` has a line for every batch of transactions."""
