@@ -18,6 +18,7 @@ from trioquorum.admin.feed import (
     AskTrace,
     EventFrame,
     Problem,
+    Sample,
     Snapshot,
     event_of,
 )
@@ -86,6 +87,7 @@ async def test_the_feed_shows_the_election_after_the_leader_was_killed(tmp_path:
 
             again = await seen(feed, established)
             assert isinstance(again, EventFrame)
+            await seen(feed, lambda frame: isinstance(frame, Sample))
             frames, samples = await feed.history(first.next_seq)
             events = events_in(frames)
             # It was told in the order in which it happened, and all of it is kept.
