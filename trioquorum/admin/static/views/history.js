@@ -11,7 +11,8 @@ const AGAIN_MS = 2000;
 const KEYS_MS = { ArrowLeft: -1000, ArrowRight: 1000, PageUp: 10000, PageDown: -10000 };
 const FINE_MS = 10; // a step with Shift
 const REPLAY_MS = 8000; // an election seen again takes about so long
-const LEAD_MS = 30; // of the time before it
+const LEAD_MS = 30; // at most of the time before and behind it, and half of what it took itself
+const LEAD_MIN_MS = 3;
 const REVOKE_MS = 1000;
 
 /** The bar; it drives the shown time of the model. */
@@ -103,8 +104,10 @@ function again(model, player, speed, toast) {
   const known = electionsOf(framesOf(model, isTold, { to_ms: Infinity })).filter(({ began_ms }) => began_ms <= until_ms);
   const election = known.findLast(({ joined }) => !joined) ?? known.at(-1);
   if (!election) return toast("No election is known of in the time that can be looked at.");
-  const from_ms = election.began_ms - LEAD_MS;
-  const to_ms = election.frames.at(-1).wall_ms + LEAD_MS;
+  const ended_ms = election.frames.at(-1).wall_ms;
+  const lead_ms = Math.min(LEAD_MS, Math.max(LEAD_MIN_MS, (ended_ms - election.began_ms) / 2));
+  const from_ms = election.began_ms - lead_ms;
+  const to_ms = ended_ms + lead_ms;
   speed.value = SPEEDS.findLast((times) => times <= (to_ms - from_ms) / REPLAY_MS) ?? SPEEDS[0];
   player.stop();
   model.scrub(from_ms);

@@ -1,7 +1,7 @@
 // Lets the shown time go on by itself.
 
 /** How fast it may go; an election takes a tenth of a second. */
-export const SPEEDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 4, 16, 64];
+export const SPEEDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 4, 16, 64];
 const TICK_MS = 40;
 
 /** Plays what a model knows of; "change" is dispatched when it begins or stops. `speed` tells the speed at any time. */
