@@ -118,7 +118,9 @@ def regress(
 
 @app.command("micro")
 def micro_benchmarks(
-    only: Annotated[list[str] | None, typer.Argument(help="Parts: codec, tree, log, pipeline [default: all].")] = None,
+    only: Annotated[
+        list[str] | None, typer.Argument(help="Parts: codec, tree, log, pipeline, ensemble [default: all].")
+    ] = None,
     out: Output = None,
 ) -> None:
     """Microseconds of the parts that a request goes through, each by itself."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.micro import codec, log, pipeline, tree
+from bench.micro import codec, ensemble, log, pipeline, tree
 from bench.micro.timing import Micro, Timed
 from bench.report import number, table
 
@@ -13,6 +13,7 @@ PARTS: Final[dict[str, Callable[[Path], Iterable[Micro]]]] = {
     "tree": tree.micros,
     "log": log.micros,
     "pipeline": pipeline.micros,
+    "ensemble": ensemble.micros,
 }
 
 

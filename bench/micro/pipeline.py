@@ -18,6 +18,7 @@ from trioquorum.metrics import Metrics
 from trioquorum.pipeline.auth import Authentication
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.leader import LeaderService
+from trioquorum.pipeline.service import Service
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.server.admission import Admission
@@ -44,15 +45,15 @@ class ReadyLog(LogWriter):
 
 
 class Desk:
-    """A server, and the driver of its one connection."""
+    """A peer without tasks, and the driver of its one connection. ``parts`` are what every service is made of."""
 
-    def __init__(self) -> None:
+    def __init__(self, sid: int = 0) -> None:
         limits, events, stats, disk = Limits(), Events(_unheard), ServerStats(), MemoryDisk()
         config = standalone(None, STANDALONE_CLIENT)
-        self._log = ReadyLog(TxnLog(disk, events), limits, events, 0)
-        db = Database(disk, TxnLog(disk, events), self._log, limits, events, DataTree)
+        self.log = ReadyLog(TxnLog(disk, events), limits, events, 0)
+        self.db = db = Database(disk, TxnLog(disk, events), self.log, limits, events, DataTree)
         terms = Terms(
-            server_id=0,
+            server_id=sid,
             tick_time_ms=config.tick_time_ms,
             session_timeout_ms_min=config.min_session_timeout_ms,
             session_timeout_ms_max=config.max_session_timeout_ms,
@@ -61,17 +62,8 @@ class Desk:
             wall_ms=lambda: TIME_MS,
             auth=Authentication(config.auth, lambda: "a nonce"),
         )
-        alone = QuorumConfig([Member(0, "memory://nowhere", "memory://nowhere")])
-        self._service = LeaderService(
-            db,
-            terms,
-            SessionIds(0, TIME_MS),
-            stats,
-            events,
-            machine=Leader(0, alone, epoch=0),
-            first_zxid=0,
-            standalone=True,
-        )
+        self.parts = (db, terms, SessionIds(sid, TIME_MS), stats, events)
+        self.service = self.make_service()
         answerer = Answerer(
             admission=Admission(limits, stats, events, ConnectionThrottle(config.throttles, Random(0), 0)),
             stats=stats,
@@ -86,11 +78,12 @@ class Desk:
             clock=time.perf_counter,
             wall_ms=lambda: TIME_MS,
         )
-        self._connection = Connection(self, "127.0.0.1:1", "127.0.0.1", self._service, answerer, 0.0)
-        self._names = count()
-        self.turn(client.connect_frame(client.Session(), 30_000))
-        for path in ("/bench", "/bench/load", PATH):
-            self.turn(client.request(1, Op.CREATE, client.create_body(path, VALUE)))
+        self._connection = Connection(self, "127.0.0.1:1", "127.0.0.1", self.service, answerer, 0.0)
+
+    def make_service(self) -> Service:
+        """The service of a role, made of ``parts``."""
+        alone = QuorumConfig([Member(0, "memory://nowhere", "memory://nowhere")])
+        return LeaderService(*self.parts, machine=Leader(0, alone, epoch=0), first_zxid=0, standalone=True)
 
     def output_ready(self, client: Client) -> None:
         """``Driver``: replies are counted at the end of the turn."""
@@ -100,29 +93,61 @@ class Desk:
         assert isinstance(client, Connection)
         client.resume()
 
-    def turn(self, data: bytes) -> int:
-        """One wake-up: what a client sent, to the last reply; how many there were.
+    def feed(self, data: bytes) -> None:
+        """What the client sent."""
+        self._connection.feed(data)
+
+    def go_on(self) -> bool:
+        """Take what was kept back of that, if there is anything."""
+        connection = self._connection
+        if not connection.stalled or connection.held:
+            return False
+        connection.resume()
+        return True
+
+    def collect(self) -> int:
+        """How many replies the client got.
+
+        Raises:
+            RuntimeError: it was not answered, but closed.
+        """
+        connection = self._connection
+        replies = len(connection.outbox)
+        if connection.closing:
+            raise RuntimeError("the server closes the connection")
+        connection.outbox.clear()
+        connection.outbox_bytes = 0
+        return replies
+
+
+class Standalone(Desk):
+    """A server that is alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names = count()
+        self.turn(client.connect_frame(client.Session(), 30_000))
+        for path in ("/bench", "/bench/load", PATH):
+            self.turn(client.request(1, Op.CREATE, client.create_body(path, VALUE)))
+
+    def turn(self, data: bytes) -> None:
+        """One wake-up: what a client sent, to the last reply.
 
         Raises:
             RuntimeError: the client is not answered.
         """
-        connection, service, log = self._connection, self._service, self._log
-        connection.feed(data)
+        service, log = self.service, self.log
+        assert isinstance(service, LeaderService)
+        self.feed(data)
         while True:
             service.flush()
             if log.last_flushed < log.last_appended:
                 log.last_flushed = log.last_appended
                 service.logged(log.last_flushed)
-            elif connection.stalled and not connection.held:
-                connection.resume()
-            else:
+            elif not self.go_on():
                 break
-        replies = len(connection.outbox)
-        if not replies or connection.closing:
+        if not self.collect():
             raise RuntimeError("the server does not answer")
-        connection.outbox.clear()
-        connection.outbox_bytes = 0
-        return replies
 
     def create(self) -> None:
         """A batch of creates of new znodes."""
@@ -142,7 +167,7 @@ def micros(folder: Path) -> Iterable[Micro]:
     gets = [client.request(xid, Op.GET_DATA, get) for xid in range(1, BATCH + 1)]
     sets = [client.request(xid, Op.SET_DATA, put) for xid in range(1, BATCH + 1)]
     mixed = [sets[k] if k % 5 == 4 else gets[k] for k in range(BATCH)]
-    desk = Desk()
+    desk = Standalone()
     yield Micro("getData", partial(desk.turn, b"".join(gets)), BATCH)
     yield Micro("setData", partial(desk.turn, b"".join(sets)), BATCH)
     yield Micro("create, its request's encoding included", desk.create, BATCH)
