@@ -7,9 +7,10 @@ What a module in ``MODULES`` has to respect, or this refuses it:
 
 - no ``async``: Trio looks into coroutines, and those of mypyc show nothing;
 - a class has no bases but those in ``BASES`` and classes of other compiled modules. ``msgspec.Struct`` is nothing that
-  mypyc can inherit from (``frozen`` and ``gc`` would be dropped in silence), so its subclasses move to an interpreted
-  module beside, ``_structs_of_NAME``, at every build. They may use what the module imports, and each other, but
-  nothing else of it;
+  mypyc can inherit from (``frozen`` and ``gc`` would be dropped in silence). At every build its subclasses with
+  ``gc=False`` and nothing else become plain classes, whose attributes mypyc reads in a
+  nanosecond. All others, and jute records, move to an interpreted module beside,
+  ``_structs_of_NAME``. They may use what the module imports, and each other, but nothing else of it;
 - a class that an interpreted one inherits from is in ``SUBCLASSED``.
 
 Besides, compiled modules are strict where Python is not: arguments and attributes must have their declared types, only
@@ -44,6 +45,7 @@ MODULES: Final = (
     "trioquorum/tree/acl.py",
     "trioquorum/tree/apply.py",
     "trioquorum/tree/digest.py",
+    "trioquorum/tree/digest_ahead.py",
     "trioquorum/tree/nodes.py",
     "trioquorum/tree/owners.py",
     "trioquorum/tree/paths.py",
@@ -55,7 +57,9 @@ MODULES: Final = (
     "trioquorum/tree/sessions.py",
     "trioquorum/tree/watches.py",
     "trioquorum/wire/client.py",
+    "trioquorum/wire/fields.py",
     "trioquorum/wire/framing.py",
+    "trioquorum/wire/txn.py",
     "trioquorum/zab/leader.py",
     "trioquorum/zab/learner.py",
 )
@@ -63,7 +67,8 @@ MODULES: Final = (
 
 SUBCLASSED: Final = frozenset({"Client", "Connection"})
 BASES: Final = frozenset({"Enum", "IntFlag", "NamedTuple", "Protocol", "TrioquorumError", "dict"})
-STRUCT: Final = "msgspec.Struct"
+STRUCTS: Final = frozenset({"msgspec.Struct", "Record"})
+PLAIN: Final = ["msgspec.Struct", "gc=False"]
 GROUP: Final = "trioquorum"
 """Names the library that holds all of them, ``trioquorum__mypyc``."""
 COPIED: Final = ("trioquorum", "transports", "tests", "bench", "ops")
@@ -110,22 +115,61 @@ def split(name: str, source: str, module: str, bases: frozenset[str]) -> tuple[s
     tree = ast.parse(source)
     lines = source.splitlines()
     check(name, tree, bases)
-    structs = [node for node in tree.body if isinstance(node, ast.ClassDef) and is_struct(node)]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for node in filter(is_plain, classes):
+        make_plain(lines, node)
+    structs = [node for node in classes if is_struct(node) and not is_plain(node)]
     for node in structs:
         for at in range(node.lineno - 1, node.end_lineno or node.lineno):
             lines[at] = ""
         lines[node.lineno - 1] = f"from {module} import {node.name} as {node.name}"
-    opened = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name in SUBCLASSED]
-    for node in opened:
-        # Both lines in front of a class are empty. The decorator is for mypyc alone: it is gone at run time.
-        lines[node.lineno - 3] = "from mypy_extensions import mypyc_attr"
-        lines[node.lineno - 2] = "@mypyc_attr(allow_interpreted_subclasses=True)"
+    for node in classes:
+        if node.name in SUBCLASSED:
+            decorate(lines, node, "allow_interpreted_subclasses=True")
     return "\n".join(lines) + "\n", structs_module(name, tree, structs) if structs else ""
 
 
 def is_struct(node: ast.ClassDef) -> bool:
     """Whether a class is one of msgspec's, by its own words."""
-    return STRUCT in map(ast.unparse, node.bases)
+    return not STRUCTS.isdisjoint(map(ast.unparse, node.bases))
+
+
+def is_plain(node: ast.ClassDef) -> bool:
+    """Whether nothing but its fields makes a class a struct."""
+    words = [ast.unparse(part) for part in [*node.bases, *node.keywords]]
+    return words == PLAIN and not node.decorator_list
+
+
+def make_plain(lines: list[str], node: ast.ClassDef) -> None:
+    """Turn a struct into a class with a constructor, which takes the place of the docstring, and equality."""
+    fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+    given = [
+        f"{ast.unparse(field.target)}: {ast.unparse(field.annotation)}"
+        + (f" = {ast.unparse(field.value)}" if field.value is not None else "")
+        for field in fields
+    ]
+    names = [ast.unparse(field.target) for field in fields]
+    taken = "; ".join(f"self.{name} = {name}" for name in names)
+    for field in fields:
+        # A default would be a class variable.
+        lines[field.lineno - 1] = f"    {ast.unparse(field.target)}: {ast.unparse(field.annotation)}"
+    docstring = node.body[0]
+    for at in range(docstring.lineno - 1, docstring.end_lineno or docstring.lineno):
+        lines[at] = ""
+    lines[docstring.lineno - 1] = f"    def __init__(self, {', '.join(given)}) -> None: {taken}"
+    same = " and ".join(f"self.{name} == other.{name}" for name in names)
+    lines[docstring.end_lineno or docstring.lineno] = (  # which is empty
+        f"    def __eq__(self, other: object) -> bool: return isinstance(other, {node.name}) and {same}"
+    )
+    lines[node.lineno - 1] = f"class {node.name}:"
+    decorate(lines, node, "acyclic=True")
+
+
+def decorate(lines: list[str], node: ast.ClassDef, attribute: str) -> None:
+    """Tell mypyc, and nobody else: at run time nothing is left of it."""
+    # Both lines in front of a class are empty.
+    lines[node.lineno - 3] = "from mypy_extensions import mypyc_attr"
+    lines[node.lineno - 2] = f"@mypyc_attr({attribute})"
 
 
 def check(name: str, tree: ast.Module, bases: frozenset[str]) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 from tests.wire.kit import RECORDS
 from trioquorum.errors import PeerProtocolError
 from trioquorum.wire import records, txn
-from trioquorum.wire.jute import Record, decode_buffer, decode_text, encode_buffer, encode_text
+from trioquorum.wire.fields import decode_buffer, decode_text, encode_buffer, encode_text
+from trioquorum.wire.jute import Record
 
 INTEGERS = {"b": 8, "i": 32, "q": 64}
 # Characters beyond U+FFFF are written the way Java writes them, which nobody reads back.

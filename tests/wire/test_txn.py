@@ -1,5 +1,7 @@
 """Transactions: layouts of older ZooKeepers, digests, and where a payload ends."""
 
+import struct
+
 import pytest
 
 from trioquorum.errors import PeerProtocolError
@@ -36,7 +38,7 @@ def test_a_recorded_close_without_a_body() -> None:
 
 @pytest.mark.parametrize("digest", [TxnDigest(2, 0), DIGEST, TxnDigest(2, -1), TxnDigest(2, 2**62)])
 def test_a_close_without_a_body_may_have_a_digest(digest: TxnDigest) -> None:
-    decoded = decode_txn(header(Op.CLOSE_SESSION).encode() + digest.encode())
+    decoded = decode_txn(header(Op.CLOSE_SESSION).encode() + struct.pack(">iq", digest.version, digest.tree_digest))
     assert (decoded.record, decoded.digest) == (CloseSessionTxn(None), digest)
 
 

@@ -6,7 +6,7 @@ from trioquorum.pipeline.client import Client
 from trioquorum.tree import reads
 from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.client import decode_multi_read, decode_path_watch
-from trioquorum.wire.jute import encode_text
+from trioquorum.wire.fields import encode_text
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import (
     ClientInfo,

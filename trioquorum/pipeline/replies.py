@@ -2,7 +2,7 @@
 
 from trioquorum.tree.apply import Applied
 from trioquorum.wire.client import MultiResult, encode_multi_response
-from trioquorum.wire.jute import encode_buffer, encode_text
+from trioquorum.wire.fields import encode_buffer, encode_text
 from trioquorum.wire.ops import Op
 
 _PATH_AND_STAT = frozenset({Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})

@@ -15,7 +15,7 @@ from trioquorum.errors import CorruptSnapshot, PeerProtocolError
 from trioquorum.tree.children import walked
 from trioquorum.tree.digest import VERSION, WRAP
 from trioquorum.tree.nodes import DataTree, persisted_stat
-from trioquorum.wire.jute import decode_buffer, decode_text, encode_buffer, encode_text
+from trioquorum.wire.fields import decode_buffer, decode_text, encode_buffer, encode_text
 from trioquorum.wire.records import Acl
 
 HEADER: Final = b"ZKSN\x00\x00\x00\x02" + b"\xff" * 8

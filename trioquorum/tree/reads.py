@@ -12,7 +12,8 @@ from trioquorum.tree.nodes import DataTree, Node, mzxid_of, pzxid_of
 from trioquorum.tree.paths import ROOT
 from trioquorum.tree.watches import KINDS, Watcher
 from trioquorum.wire.client import MultiResult, encode_multi_response
-from trioquorum.wire.jute import Record, encode_buffer
+from trioquorum.wire.fields import encode_buffer
+from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import EventType, Op, Perm
 from trioquorum.wire.records import (
     Acl,

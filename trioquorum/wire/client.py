@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from trioquorum.errors import PeerProtocolError
-from trioquorum.wire.jute import Record, decode_text, encode_text
+from trioquorum.wire.fields import decode_text, encode_text
+from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import SYNC_CONNECTED, Op, Xid
 from trioquorum.wire.records import (
     ConnectRequest,

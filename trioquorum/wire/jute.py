@@ -1,12 +1,10 @@
 """Jute, ZooKeeper's record encoding (client-protocol §2): big-endian, fields in declared order, no tags.
 
 A record is a ``Record`` subclass whose annotations are the jute types below. Its codec is generated once, with
-neighbouring fixed-size fields merged into one ``struct.Struct``, because these functions are the server's hot path.
+neighbouring fixed-size fields merged into one ``struct.Struct``.
 A field annotated ``str`` (or an item of ``list[str]``) refuses null, which ``Text`` takes.
 """
 
-import codecs
-import re
 from collections.abc import Callable
 from struct import Struct, error as struct_error
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -14,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_typ
 import msgspec
 
 from trioquorum.errors import PeerProtocolError
+from trioquorum.wire.fields import NULL, decode_str, encode_buffer, encode_text, refuse
 
 Byte = Annotated[int, "b"]
 Int = Annotated[int, "i"]
@@ -26,83 +25,11 @@ _Codec = tuple[Callable[[Any], bytes], Callable[[bytes, int], tuple[Any, int]]]
 
 _INT = Struct(">i")
 _INT_SIZE = 4
-_NULL = _INT.pack(-1)
-
-
-def encode_text(text: str | None) -> bytes:
-    """A ustring. Characters beyond U+FFFF become two 3-byte surrogates, as Java writes them."""
-    if text is None:
-        return _NULL
-    if text.isascii():
-        return _INT.pack(len(text)) + text.encode()
-    try:
-        raw = text.encode() if max(text) <= "\uffff" else _cesu8(text)
-    except UnicodeEncodeError:
-        raw = _cesu8(text)
-    return _INT.pack(len(raw)) + raw
-
-
-def _cesu8(text: str) -> bytes:
-    units = text.encode("utf-16-be", "surrogatepass")
-    return b"".join(
-        chr(int.from_bytes(units[i : i + 2], "big")).encode("utf-8", "surrogatepass") for i in range(0, len(units), 2)
-    )
-
-
-def encode_buffer(data: bytes | None) -> bytes:
-    """A buffer; null and empty are different values."""
-    return _NULL if data is None else _INT.pack(len(data)) + data
-
-
-def _replace_as_java(error: UnicodeError) -> tuple[str, int]:
-    """One U+FFFD per broken sequence, as Java reads them; an encoded surrogate, whole or cut, counts as one."""
-    assert isinstance(error, UnicodeDecodeError)
-    surrogate = _SURROGATE.match(error.object, error.start)
-    return "\ufffd", surrogate.end() if surrogate else error.end
-
-
-_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]?")
-codecs.register_error("jute", _replace_as_java)
-
-
-def decode_text(data: bytes, at: int) -> tuple[str | None, int]:
-    """The ustring at ``at`` and the offset behind it; bytes that are no UTF-8 read as U+FFFD, as in Java."""
-    (size,) = _INT.unpack_from(data, at)
-    at += _INT_SIZE
-    if size < 0:
-        if size == -1:
-            return None, at
-        raise PeerProtocolError(f"text of length {size}")
-    end = at + size
-    if end > len(data):
-        raise PeerProtocolError(f"text of {size} bytes in {len(data) - at}")
-    return data[at:end].decode("utf-8", "jute"), end
-
-
-def _decode_str(data: bytes, at: int) -> tuple[str, int]:
-    text, at = decode_text(data, at)
-    if text is None:
-        raise PeerProtocolError("null where a text is needed")
-    return text, at
-
-
-def decode_buffer(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """The buffer at ``at`` and the offset behind it."""
-    (size,) = _INT.unpack_from(data, at)
-    at += _INT_SIZE
-    if size < 0:
-        if size == -1:
-            return None, at
-        raise PeerProtocolError(f"buffer of length {size}")
-    end = at + size
-    if end > len(data):
-        raise PeerProtocolError(f"buffer of {size} bytes in {len(data) - at}")
-    return data[at:end], end
 
 
 def _encode_vector(items: "list[Any] | tuple[Any, ...] | None", encode: Callable[[Any], bytes]) -> bytes:
     if items is None:
-        return _NULL
+        return NULL
     return _INT.pack(len(items)) + b"".join([encode(item) for item in items])
 
 
@@ -177,24 +104,17 @@ def recognize(vector: list[Any]) -> bytes:
     return encoded
 
 
-def _refuse(what: str, size: int, left: int) -> None:
-    """A length that cannot be, in front of a text or a buffer."""
-    if size == -1:
-        raise PeerProtocolError(f"null where a {what} is needed")
-    raise PeerProtocolError(f"{what} of length {size}" if size < 0 else f"{what} of {size} bytes in {left}")
-
-
 def _generate(cls: type[Record]) -> _Codec:
     """Write and compile the two functions of ``cls``, the way dataclasses write ``__init__``."""
     scope: dict[str, Any] = {
         "cls": cls,
         "encode_text": encode_text,
         "encode_buffer": encode_buffer,
-        "decode_str": _decode_str,
+        "decode_str": decode_str,
         "encode_vector": _encode_vector,
         "decode_vector": _decode_vector,
         "length_at": _INT.unpack_from,
-        "refuse": _refuse,
+        "refuse": refuse,
         "struct_error": struct_error,
         "PeerProtocolError": PeerProtocolError,
     }

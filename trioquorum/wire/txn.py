@@ -4,40 +4,61 @@ A transaction's *payload* is ``TxnHeader + record [+ TxnDigest]``. It is encoded
 travel in PROPOSAL and INFORM, lie in the log and sit in the committed log.
 """
 
-from struct import Struct
+from typing import Final
 
 import msgspec
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 
 from trioquorum.errors import PeerProtocolError
+from trioquorum.wire.fields import decode_buffer, decode_str, write_buffer, write_text
 from trioquorum.wire.jute import Bool, Buffer, Int, Long, Record
 from trioquorum.wire.ops import Op
-from trioquorum.wire.records import Acl
+from trioquorum.wire.records import OPEN_ACL_BYTES, OPEN_ACL_LIST, Acl
 
-_ZXID = Struct(">q")
-_HEAD = Struct(">12xq8xi")
-_ZXID_AT = 12
-_TYPE_AT = 28
-_RECONFIG = int(Op.RECONFIG).to_bytes(4)
-_DIGEST = Struct(">iq")
-_DIGEST_BYTES = 12
-_DIGEST_VERSION = b"\0\0\0\2"
+HEADER_BYTES: Final = 32
+_SESSION_AT: Final = 0
+_CXID_AT: Final = 8
+_ZXID_AT: Final = 12
+_TIME_AT: Final = 20
+_TYPE_AT: Final = 28
+_SET_DATA: Final = int(Op.SET_DATA)
+_CREATE: Final = int(Op.CREATE)
+_CREATE2: Final = int(Op.CREATE2)
+_RECONFIG: Final = int(Op.RECONFIG)
+_DIGEST_BYTES: Final = 12
+_DIGEST_VERSION: Final = b"\0\0\0\2"
+_OPEN_ACL_BYTES: Final = len(OPEN_ACL_BYTES)
 
 
-class TxnHeader(Record):
+class TxnHeader(msgspec.Struct, gc=False):
     """32 bytes in front of every transaction; ``time_ms`` is the leader's wall clock."""
 
-    session: Long
-    cxid: Int
-    zxid: Long
-    time_ms: Long
-    type: Int
+    session: int
+    cxid: int
+    zxid: int
+    time_ms: int
+    type: int
+
+    def write(self, out: BytesWriter) -> None:
+        """Append the bytes."""
+        write_i64_be(out, self.session)
+        write_i32_be(out, self.cxid)
+        write_i64_be(out, self.zxid)
+        write_i64_be(out, self.time_ms)
+        write_i32_be(out, self.type)
+
+    def encode(self) -> bytes:
+        """The bytes."""
+        out = BytesWriter()
+        self.write(out)
+        return out.getvalue()
 
 
-class TxnDigest(Record):
-    """Digest of the whole tree after the transaction; absent when the leader writes none."""
+class TxnDigest(msgspec.Struct, gc=False):
+    """Digest of the whole tree after the transaction, signed; absent when the leader writes none."""
 
-    version: Int
-    tree_digest: Long
+    version: int
+    tree_digest: int
 
 
 class CreateTxn(Record):
@@ -179,30 +200,45 @@ class Txn(msgspec.Struct, gc=False):
 
     def encode(self) -> bytes:
         """The payload."""
-        payload = self.header.encode() + self.record.encode()
+        out = BytesWriter()
+        self.header.write(out)
+        record = self.record
+        if type(record) is SetDataTxn:  # The two most frequent ones by far are written in place.
+            write_text(out, record.path)
+            write_buffer(out, record.data)
+            write_i32_be(out, record.version)
+        elif type(record) is CreateTxn and record.acl is OPEN_ACL_LIST:
+            write_text(out, record.path)
+            write_buffer(out, record.data)
+            out.write(OPEN_ACL_BYTES)
+            out.append(1 if record.ephemeral else 0)
+            write_i32_be(out, record.parent_cversion)
+        else:
+            out.write(record.encode())
         digest = self.digest
-        return payload if digest is None else payload + _DIGEST.pack(digest.version, digest.tree_digest)
+        if digest is not None:
+            write_i32_be(out, digest.version)
+            write_i64_be(out, digest.tree_digest)
+        return out.getvalue()
 
 
 def payload_zxid(payload: bytes) -> int:
     """The zxid inside a payload, without decoding the rest."""
     if len(payload) < _ZXID_AT + 8:
         raise PeerProtocolError(f"transaction of {len(payload)} bytes")
-    zxid: int = _ZXID.unpack_from(payload, _ZXID_AT)[0]
-    return zxid
+    return read_i64_be(payload, _ZXID_AT)
 
 
 def payload_head(payload: bytes) -> tuple[int, int]:
     """The zxid inside a payload and the type of its record, without decoding the rest."""
-    if len(payload) < _HEAD.size:
+    if len(payload) < HEADER_BYTES:
         raise PeerProtocolError(f"transaction of {len(payload)} bytes")
-    zxid, kind = _HEAD.unpack_from(payload)
-    return zxid, kind
+    return read_i64_be(payload, _ZXID_AT), read_i32_be(payload, _TYPE_AT)
 
 
 def is_reconfig(payload: bytes) -> bool:
     """Whether a payload proposes a configuration, without decoding the rest."""
-    return payload[_TYPE_AT : _TYPE_AT + 4] == _RECONFIG
+    return len(payload) >= HEADER_BYTES and read_i32_be(payload, _TYPE_AT) == _RECONFIG
 
 
 def decode_record(kind: int, data: bytes, at: int = 0) -> tuple[Record, int]:
@@ -231,16 +267,46 @@ def _no_close_session_body(data: bytes, at: int) -> bool:
     return left == 0 or (left == _DIGEST_BYTES and data.startswith(_DIGEST_VERSION, at))
 
 
+def _decode_set_data(data: bytes, at: int) -> tuple[Record, int]:
+    path, at = decode_str(data, at)
+    value, at = decode_buffer(data, at)
+    return SetDataTxn(path, value, read_i32_be(data, at)), at + 4
+
+
+def _decode_create(data: bytes, at: int) -> tuple[Record, int]:
+    """With the open ACL, all fields and no surprise, as nearly always; otherwise ``decode_record`` knows more."""
+    path, acl_at = decode_str(data, at)
+    value, acl_at = decode_buffer(data, acl_at)
+    behind = acl_at + _OPEN_ACL_BYTES
+    left = len(data) - behind - 5
+    if data[acl_at:behind] != OPEN_ACL_BYTES or (left and left != _DIGEST_BYTES) or data[behind] > 1:
+        return decode_record(_CREATE, data, at)
+    return CreateTxn(path, value, OPEN_ACL_LIST, data[behind] == 1, read_i32_be(data, behind + 1)), behind + 5
+
+
 def decode_txn(payload: bytes) -> Txn:
     """Header, record and digest of a payload.
 
     Raises:
         PeerProtocolError: not a transaction.
     """
-    header, at = TxnHeader.decode_from(payload)
-    record, at = decode_record(header.type, payload, at)
-    if at == len(payload):
-        return Txn(header, record)
-    if at + _DIGEST_BYTES == len(payload):
-        return Txn(header, record, TxnDigest(*_DIGEST.unpack_from(payload, at)))
-    return Txn(header, record, TxnDigest.decode_from(payload, at)[0])
+    try:
+        kind = read_i32_be(payload, _TYPE_AT)
+        header = TxnHeader(
+            read_i64_be(payload, _SESSION_AT),
+            read_i32_be(payload, _CXID_AT),
+            read_i64_be(payload, _ZXID_AT),
+            read_i64_be(payload, _TIME_AT),
+            kind,
+        )
+        if kind == _SET_DATA:
+            record, at = _decode_set_data(payload, HEADER_BYTES)
+        elif kind in (_CREATE, _CREATE2):
+            record, at = _decode_create(payload, HEADER_BYTES)
+        else:
+            record, at = decode_record(kind, payload, HEADER_BYTES)
+        if at == len(payload):
+            return Txn(header, record, None)
+        return Txn(header, record, TxnDigest(read_i32_be(payload, at), read_i64_be(payload, at + 4)))
+    except IndexError:
+        raise PeerProtocolError(f"truncated transaction of {len(payload)} bytes") from None
