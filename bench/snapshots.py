@@ -115,7 +115,7 @@ class Load:
         txn = Txn(TxnHeader(SESSION, 0, self._db.last_zxid + 1, TIME_MS, kind), record)
         payload = txn.encode()
         self._db.append([(txn.header.zxid, payload)])
-        self._db.apply(txn, payload)
+        self._db.apply(txn)
 
 
 def fill(tree: DataTree, parents: int, children: int) -> None:

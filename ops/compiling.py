@@ -42,6 +42,9 @@ MODULES: Final = (
     "trioquorum/pipeline/sending.py",
     "trioquorum/pipeline/service.py",
     "trioquorum/server/connection.py",
+    "trioquorum/storage/applying.py",
+    "trioquorum/storage/digest_check.py",
+    "trioquorum/storage/log_format.py",
     "trioquorum/tree/acl.py",
     "trioquorum/tree/apply.py",
     "trioquorum/tree/digest.py",
@@ -59,14 +62,15 @@ MODULES: Final = (
     "trioquorum/wire/client.py",
     "trioquorum/wire/fields.py",
     "trioquorum/wire/framing.py",
+    "trioquorum/wire/quorum.py",
     "trioquorum/wire/txn.py",
     "trioquorum/zab/leader.py",
     "trioquorum/zab/learner.py",
 )
 """What runs for every request, of what needs neither tasks nor generated code."""
 
-SUBCLASSED: Final = frozenset({"Client", "Connection"})
-BASES: Final = frozenset({"Enum", "IntFlag", "NamedTuple", "Protocol", "TrioquorumError", "dict"})
+SUBCLASSED: Final = frozenset({"Applier", "Client", "Connection"})
+BASES: Final = frozenset({"Enum", "IntEnum", "IntFlag", "NamedTuple", "Protocol", "TrioquorumError", "dict"})
 STRUCTS: Final = frozenset({"msgspec.Struct", "Record"})
 PLAIN: Final = ["msgspec.Struct", "gc=False"]
 GROUP: Final = "trioquorum"

@@ -23,7 +23,6 @@ from trioquorum.wire.quorum import (
     encode_frames,
     encode_packets,
 )
-from trioquorum.wire.txn import payload_zxid
 from trioquorum.zab import learner_effects as effects
 from trioquorum.zab.leader import Leader
 from trioquorum.zab.learner import Learner
@@ -81,10 +80,10 @@ class FollowerDesk(Desk):
         while self.to_me:
             for effect in self.machine.receive_batch(decode_packets(self.to_me.popleft())):
                 match effect:
-                    case effects.Log(payloads):
-                        self.db.append([(payload_zxid(payload), payload) for payload in payloads])
-                    case effects.Commit(payloads):
-                        service.commit(payloads)
+                    case effects.Log(records):
+                        self.db.append(records)
+                    case effects.Commit(records):
+                        service.commit(records)
                     case _:
                         raise RuntimeError(f"{effect} was not expected")
         service.flush()

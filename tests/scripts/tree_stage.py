@@ -7,7 +7,7 @@ from tests.tree.kit import Connection, Server, at, contents, create, multi, set_
 from tests.zab.kit import show, zx
 from trioquorum.errors import CorruptSnapshot
 from trioquorum.invariants import InvariantViolation
-from trioquorum.storage.database import CommittedLog
+from trioquorum.storage.applying import CommittedLog
 from trioquorum.storage.snapshot import SnapshotParser, body_chunks
 from trioquorum.tree.apply import Applied
 from trioquorum.tree.nodes import DataTree
@@ -169,7 +169,7 @@ class TreeStage:
         """The transactions that would be served to others."""
         log = CommittedLog(100)
         for text in zxids:
-            log.add(zx(text), b"")
+            log.add((zx(text), b""))
         return f"serves {' '.join(show(zxid) for zxid, _ in log.records())}"
 
 

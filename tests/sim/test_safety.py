@@ -61,7 +61,7 @@ class Peer:
             txn = Txn(TxnHeader(1, 1, zxid, 1, Op.CREATE), record)
             payload = txn.encode()
             self.db.append([(zxid, payload)])
-            self.db.apply(txn, payload)
+            self.db.apply(txn)
 
     def commit(self, *zxids: int, data: bytes = b"") -> None:
         self.apply(*zxids, data=data)

@@ -174,7 +174,7 @@ async def _written(*files: tuple[Part, ...], snapshot_behind: int = 0) -> Direct
                 payload = Txn(TxnHeader(SESSION, cxid, zxid, TIME_MS, kind), record).encode()
                 db.append([(zxid, payload)])
                 await db.log.drained()
-                db.apply(decode_txn(payload), payload)
+                db.apply(decode_txn(payload))
                 states[zxid] = deepcopy(content(db.tree))
         nursery.cancel_scope.cancel()
     return Directory({name: bytes(data) for name, data in disk.files.items()}, f"log.{files[-1][0][0]:x}", states)

@@ -140,7 +140,7 @@ async def test_a_database_writes_as_it_was_told(method: Method) -> None:
         payload = create(1, "/a")
         db.append([(1, payload)])
         await db.log.drained()
-        db.apply(decode_txn(payload), payload)
+        db.apply(decode_txn(payload))
         await db.take_snapshot()
         nursery.cancel_scope.cancel()
     assert f"snapshot.1{suffix_of(method)}" in disk.files

@@ -13,7 +13,8 @@ from trioquorum.errors import CorruptLog, DiskFailed, PeerProtocolError, RoleEnd
 from trioquorum.events import DatabaseLoaded, DigestMismatch, LogTruncated, LogUnusable, SnapshotTaken
 from trioquorum.invariants import InvariantViolation
 from trioquorum.limits import Limits
-from trioquorum.storage.database import CommittedLog, Database
+from trioquorum.storage.applying import CommittedLog
+from trioquorum.storage.database import Database
 from trioquorum.storage.log_format import HEADER, encode_records
 from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.snapshot import body_chunks, snapshot_chunks
@@ -48,7 +49,7 @@ def append(db: Database, *zxids: int) -> None:
 
 def commit(db: Database, *zxids: int) -> None:
     for _, payload in creates(zxids):
-        db.apply(decode_txn(payload), payload)
+        db.apply(decode_txn(payload))
 
 
 async def write(disk: MemoryDisk, *zxids: int) -> Database:
@@ -155,11 +156,11 @@ async def test_an_epoch_begins_behind_everything(nursery: trio.Nursery) -> None:
 def test_the_committed_log_is_bounded_and_has_no_hole() -> None:
     log = CommittedLog(3)
     for zxid in (E1 + 1, E1 + 2, E1 + 3, E2 + 1, E2 + 2):
-        log.add(zxid, b"%d" % zxid)
+        log.add((zxid, b"%d" % zxid))
     assert [zxid for zxid, _ in log.records()] == [E1 + 3, E2 + 1, E2 + 2]
     for zxid in (E2 + 2, E2 + 4, E1 + 4):
         with pytest.raises(InvariantViolation, match="no hole"):
-            log.add(zxid, b"")
+            log.add((zxid, b""))
 
 
 async def test_the_newest_committed_are_kept_from_the_log() -> None:
@@ -267,7 +268,7 @@ def follow(db: Database, payloads: Iterable[tuple[int, bytes]]) -> None:
     """As a follower does."""
     for zxid, payload in payloads:
         db.append([(zxid, payload)])
-        db.apply(decode_txn(payload), payload)
+        db.apply(decode_txn(payload))
 
 
 async def test_each_row_of_differences_is_told_of_once() -> None:

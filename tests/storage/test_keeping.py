@@ -52,7 +52,7 @@ async def test_a_snapshot_is_due_after_so_many_transactions_or_so_much_log(
         for zxid in range(1, 12):
             payload = create(zxid, f"/n{zxid}", bytes(1000))
             db.append([(zxid, payload)])
-            db.apply(decode_txn(payload), payload)
+            db.apply(decode_txn(payload))
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
     assert len(heard.of(SnapshotTaken)) - before == taken
@@ -75,7 +75,7 @@ async def test_a_snapshot_that_does_not_fit_is_put_off(
         async def write(first: int, last: int) -> None:
             for zxid, payload in creates(range(first, last)):
                 db.append([(zxid, payload)])
-                db.apply(decode_txn(payload), payload)
+                db.apply(decode_txn(payload))
             await db.log.drained()
 
         await write(1, 12)

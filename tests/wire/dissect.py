@@ -253,7 +253,14 @@ def _designated(data: bytes) -> Dissected:
 def txn(payload: bytes) -> Dissected:
     """A transaction's payload, parts of a multi taken apart as well."""
     decoded = decode_txn(payload)
-    fields = leaves(decoded.header)
+    header = decoded.header
+    fields: list[Leaf] = [
+        ("session", header.session),
+        ("cxid", header.cxid),
+        ("zxid", header.zxid),
+        ("time_ms", header.time_ms),
+        ("type", header.type),
+    ]
     if isinstance(decoded.record, MultiTxn):
         parts = decoded.record.txns or []
         fields.append(("txns", len(parts)))
@@ -264,7 +271,7 @@ def txn(payload: bytes) -> Dissected:
     else:
         fields += leaves(decoded.record)
     if decoded.digest is not None:
-        fields += leaves(decoded.digest)
+        fields += [("version", decoded.digest.version), ("tree_digest", decoded.digest.tree_digest)]
     return fields, decoded.encode()
 
 

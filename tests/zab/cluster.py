@@ -109,13 +109,13 @@ class Following:
                 peer.history, peer.begun = list(self.link.snapshot), zxid
                 self.applied = len(peer.history)
                 self.machine.snapshot_loaded()
-            case effects.Log(payloads):
-                assert payload_zxid(payloads[0]) > peer.logged_zxid
-                peer.unflushed += payloads
+            case effects.Log(records):
+                assert records[0][0] > peer.logged_zxid
+                peer.unflushed += [payload for _, payload in records]
             case effects.FlushLog():
                 peer.flush()
-            case effects.Commit(payloads):
-                self._apply(payloads, world)
+            case effects.Commit(records):
+                self._apply([payload for _, payload in records], world)
             case effects.Established():
                 world.check_delivered(peer, self.applied)
             case other:

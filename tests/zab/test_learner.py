@@ -62,8 +62,9 @@ def config_data(kind: int, zxid: int, extra: str) -> bytes | None:
 
 def show_effect(effect: Effect) -> str:
     match effect:
-        case effects.Log(payloads) | effects.Commit(payloads):
-            return f"{type(effect).__name__} {show_all(map(payload_zxid, payloads))}"
+        case effects.Log(records) | effects.Commit(records):
+            assert [payload_zxid(payload) for _, payload in records] == [zxid for zxid, _ in records]
+            return f"{type(effect).__name__} {show_all(zxid for zxid, _ in records)}"
         case effects.SendPacket(sent):
             return f"Send {show_packet(sent)}"
         case effects.Truncate(zxid) | effects.LoadSnapshot(zxid) | effects.AnswerPing(zxid):
@@ -235,10 +236,10 @@ def _meaning(batches: list[list[Effect]]) -> tuple[list[bytes], list[bytes], lis
     answers: list[tuple[str, int]] = []
     for effect in [effect for batch in batches for effect in batch]:
         match effect:
-            case effects.Log(payloads):
-                logged += payloads
-            case effects.Commit(payloads):
-                committed += payloads
+            case effects.Log(records):
+                logged += [payload for _, payload in records]
+            case effects.Commit(records):
+                committed += [payload for _, payload in records]
                 assert committed == logged[: len(committed)], "committed before it was logged"
             case effects.SyncDone() | effects.Revalidated():
                 answers.append((type(effect).__name__, len(committed)))
@@ -253,9 +254,9 @@ def test_a_batch_becomes_few_effects() -> None:
     batch.append(packet("COMMIT:2.99"))
     log, commit = serving().receive_batch(batch)
     assert isinstance(log, effects.Log)
-    assert len(log.payloads) == 100
+    assert len(log.records) == 100
     assert isinstance(commit, effects.Commit)
-    assert len(commit.payloads) == 99
+    assert len(commit.records) == 99
 
 
 def test_only_what_was_proposed_is_acknowledged() -> None:

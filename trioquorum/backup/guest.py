@@ -148,8 +148,8 @@ class Guest:
             case effects.LoadSnapshot(zxid):
                 await self._load(zxid)
                 self._machine.snapshot_loaded()
-            case effects.Commit(payloads):
-                await self._apply(payloads)
+            case effects.Commit(records):
+                await self._apply([payload for _, payload in records])
             case effects.Activate(_, _, payload) if payload is not None:
                 await self._apply([payload])
             case effects.Truncate():

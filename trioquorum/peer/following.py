@@ -200,7 +200,7 @@ class Following:
             case effects.Activate(config, designated, payload):
                 ends = await members.activate(config, self._leader, designated)
                 if payload is not None and self._service is not None:
-                    self._service.commit([payload], designated)
+                    self._service.commit([(payload_zxid(payload), payload)], designated)
                     self._peer.events.emit(Committed(zxid=self._peer.db.last_zxid))
                 if ends:
                     if self._service is not None:
@@ -244,15 +244,15 @@ class Following:
         """An effect that waits for nothing."""
         peer, service = self._peer, self._service
         match effect:
-            case effects.Log(payloads):
-                peer.stats.learner_proposals += len(payloads)
-                peer.db.append([(payload_zxid(payload), payload) for payload in payloads])
-            case effects.Commit(payloads) if service is None:
-                for payload in payloads:
-                    peer.db.apply(decode_txn(payload), payload)
-            case effects.Commit(payloads):
+            case effects.Log(records):
+                peer.stats.learner_proposals += len(records)
+                peer.db.append(records)
+            case effects.Commit(records) if service is None:
+                for _, payload in records:
+                    peer.db.apply(decode_txn(payload))
+            case effects.Commit(records):
                 assert service is not None
-                service.commit(payloads)
+                service.commit(records)
                 peer.events.emit(Committed(zxid=peer.db.last_zxid))
             case effects.AnswerPing(zxid, refuses_writes):
                 touched = service.touched.swap() if service is not None else []

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from trioquorum.pipeline.sending import Outbox, send_packets
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.quorum import PacketType, QuorumPacket, encode_packets, encode_revalidate_reply
-from trioquorum.wire.txn import payload_zxid
 from trioquorum.zab.observer_master import RetainedCommits
 
 if TYPE_CHECKING:
@@ -58,15 +57,16 @@ class Feed:
         if not self._behind:
             self._retained.clear()
 
-    def committed(self, payloads: list[bytes], designated: int | None) -> None:
+    def committed(self, records: list[tuple[int, bytes]], designated: int | None) -> None:
         """These transactions were committed, and applied here; one alone with a leader ``designated`` reconfigures."""
         if not (self.observers or self._behind):
             return
         if designated is not None:
-            data = designated.to_bytes(8, signed=True) + payloads[0]
-            self._tell([QuorumPacket(PacketType.INFORMANDACTIVATE, payload_zxid(payloads[0]), data)])
+            zxid, payload = records[0]
+            data = designated.to_bytes(8, signed=True) + payload
+            self._tell([QuorumPacket(PacketType.INFORMANDACTIVATE, zxid, data)])
         else:
-            self._tell([QuorumPacket(PacketType.INFORM, payload_zxid(payload), payload) for payload in payloads])
+            self._tell([QuorumPacket(PacketType.INFORM, zxid, payload) for zxid, payload in records])
 
     def _tell(self, packets: list[QuorumPacket]) -> None:
         if self._behind:

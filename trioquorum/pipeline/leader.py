@@ -194,7 +194,7 @@ class LeaderService(Service):
         for proposal in committed:
             txn = proposal.context
             assert isinstance(txn, Txn)
-            apply(txn, proposal.payload)
+            apply(txn)
         # Requests that came up in between saw the same through the pending changes.
         self._prep.applied(committed[-1].zxid)
         self.events.emit(Committed(zxid=committed[-1].zxid))

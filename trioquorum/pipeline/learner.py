@@ -138,14 +138,13 @@ class LearnerService(Service):
         for session, timeout_ms in sessions.items():
             self.touched.touch(session, timeout_ms)
 
-    def commit(self, payloads: list[bytes], designated: int | None = None) -> None:
-        """Apply committed transactions in order; one alone with a leader ``designated`` reconfigures."""
-        self.stats.learner_commits += len(payloads)
-        apply = self.apply
-        for payload in payloads:
-            apply(decode_txn(payload), payload)
+    def commit(self, records: list[tuple[int, bytes]], designated: int | None = None) -> None:
+        """Apply committed (zxid, payload) in order; one alone with a leader ``designated`` reconfigures."""
+        self.stats.learner_commits += len(records)
+        for _, payload in records:
+            self.apply(decode_txn(payload))
         if self.feed is not None:
-            self.feed.committed(payloads, designated)
+            self.feed.committed(records, designated)
 
     def _session_created(self, session: int) -> None:
         super()._session_created(session)

@@ -7,6 +7,8 @@ One ``Service`` lives as long as one role. Drivers feed it (``request``), the ro
 from collections.abc import Callable
 from functools import partial
 
+from librt.strings import read_i32_be
+
 from trioquorum.errors import Code, PeerProtocolError, RequestFailed
 from trioquorum.events import Events, SessionClosed, SessionCreated
 from trioquorum.pipeline import local
@@ -18,6 +20,7 @@ from trioquorum.pipeline.replies import reply_body
 from trioquorum.pipeline.request_throttle import RequestThrottle
 from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
+from trioquorum.storage.applying import Applier
 from trioquorum.storage.database import Database
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.reads import NO_ZXID
@@ -45,6 +48,7 @@ class Service:
 
     def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
         self.db = db
+        self._applier: Applier = db
         self.tree = db.tree
         self.terms = terms
         self.refuses_writes = False
@@ -237,7 +241,7 @@ class Service:
         if len(payload) < REQUEST_HEADER.size:
             client.close()
             return
-        xid, op = REQUEST_HEADER.unpack_from(payload)
+        xid, op = read_i32_be(payload, 0), read_i32_be(payload, 4)
         waiting = client.waiting
         if op in WRITES:
             if self._judges and self._refused_here(client, op, xid, payload):
@@ -354,9 +358,9 @@ class Service:
 
     # Commits
 
-    def apply(self, txn: Txn, payload: bytes) -> None:
+    def apply(self, txn: Txn) -> None:
         """Apply the next committed transaction and answer whoever asked for it on this peer."""
-        applied = self.db.apply(txn, payload)
+        applied = self._applier.apply(txn)
         header = txn.header
         session, kind = header.session, header.type
         if kind == _CREATE_SESSION:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from librt.strings import read_i32_be
+
 from trioquorum.errors import FrameRefused, PeerProtocolError
 from trioquorum.events import ClientFrameRefused, ClientRefused
 from trioquorum.pipeline.client import Client, Driver
@@ -134,7 +136,7 @@ class Connection(Client):
         for index in range(taken - 1, -1, -1):
             if len(frames[index]) < REQUEST_HEADER.size or (self.received == taken and index == 0):
                 continue  # nothing, or the ConnectRequest
-            xid, op = REQUEST_HEADER.unpack_from(frames[index])
+            xid, op = read_i32_be(frames[index], 0), read_i32_be(frames[index], 4)
             if index == taken - 1:
                 self.last_op = op
             if xid >= 0:

@@ -1,6 +1,5 @@
 """The database of a peer: the tree, the files it is made of, and what is logged but not yet applied. Outlives roles."""
 
-from collections import deque
 from collections.abc import AsyncIterable, Sequence
 from typing import Final, Self
 
@@ -8,21 +7,20 @@ import trio
 
 from trioquorum.errors import CorruptLog, CorruptSnapshot, PeerProtocolError, RoleEnded, StorageError
 from trioquorum.events import DatabaseLoaded, DataUntrusted, Events, LogUnusable
-from trioquorum.invariants import broken, invariant
+from trioquorum.invariants import invariant
 from trioquorum.limits import Limits
 from trioquorum.storage import resync, retention, snapshots
+from trioquorum.storage.applying import Applier, Record
 from trioquorum.storage.compression import Method
-from trioquorum.storage.digest_check import DigestCheck
 from trioquorum.storage.disk import Disk
-from trioquorum.storage.log_reader import COUNTER_MASK, Record
+from trioquorum.storage.log_reader import COUNTER_MASK
 from trioquorum.storage.log_writer import LogWriter
 from trioquorum.storage.names import LOG, SNAPSHOT, sorted_by_zxid
 from trioquorum.storage.snapshot import SnapshotParser
 from trioquorum.storage.trust import MARKER, Trust
 from trioquorum.storage.txn_log import TxnLog
-from trioquorum.tree.apply import Applied, apply_txn
 from trioquorum.tree.nodes import DataTree, NewTree
-from trioquorum.wire.txn import Txn, decode_txn
+from trioquorum.wire.txn import decode_txn
 
 REPLAY_TXNS_PER_CHECKPOINT: Final = 128
 RECEIVE_BYTES: Final = 32 << 10
@@ -30,36 +28,11 @@ RECEIVE_BYTES: Final = 32 << 10
 _START_AFRESH: Final = "start this peer with --resync, which takes everything from the others"
 
 
-class CommittedLog:
-    """The last committed transactions in memory, for learners that are only a little behind."""
-
-    def __init__(self, txns_max: int) -> None:
-        self._records: deque[Record] = deque(maxlen=txns_max)
-
-    def add(self, zxid: int, payload: bytes) -> None:
-        """Take the next one; a hole would be served to others (ZOOKEEPER-4925)."""
-        records = self._records
-        if records:
-            last = records[-1][0]
-            if zxid != last + 1 and zxid >> 32 <= last >> 32:
-                raise broken("the committed log has no hole", zxid=zxid, last=last)
-        records.append((zxid, payload))
-
-    def records(self) -> Sequence[Record]:
-        """(zxid, payload), oldest first; valid until the next ``add``."""
-        return self._records
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._records.clear()
-
-
-class Database:
-    """``tree`` is what is applied, ``log`` the only writer of the log, ``committed_log`` the newest applied payloads.
+class Database(Applier):
+    """``log`` is the only writer of the log.
 
     The driver appends, and applies in the same order what was committed; ``fast_forward`` closes the difference when
-    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other. ``digests`` compares
-    the tree with what others say it is.
+    a role has ended. ``truncate``, ``replace`` and ``take_snapshot`` exclude each other.
     """
 
     def __init__(
@@ -72,17 +45,14 @@ class Database:
         new_tree: NewTree,
         compression: Method = "",
     ) -> None:
-        self.tree = new_tree()
+        super().__init__(new_tree(), limits.committed_log_txns_max, events)
         self.log = log
-        self.committed_log = CommittedLog(limits.committed_log_txns_max)
-        self.digests = DigestCheck(events)
         self._disk = disk
         self._new_tree = new_tree
         self._txn_log = txn_log
         self._events = events
         self._chunk_bytes = limits.snapshot_chunk_bytes
         self._compression = compression
-        self._unapplied: deque[Record] = deque()
         self._needs_snapshot = False
         self._trusted = True
         self._resyncing = False
@@ -160,9 +130,10 @@ class Database:
         missed = set(loaded.skipped)
         count = 0
         async for batch in await self._txn_log.read_after(loaded.zxid):
-            for zxid, payload in batch:
+            for record in batch:
+                zxid, payload = record
                 try:
-                    self._take(decode_txn(payload), payload)
+                    self._take(decode_txn(payload), record)
                 except PeerProtocolError as error:
                     raise CorruptLog(f"transaction 0x{zxid:x} of the log makes no sense: {error}") from None
                 missed.discard(zxid)
@@ -212,23 +183,6 @@ class Database:
         self.log.append(records)
         self._unapplied.extend(records)
 
-    def apply(self, txn: Txn, payload: bytes) -> Applied:
-        """Apply the next committed transaction, which was appended before."""
-        zxid = txn.header.zxid
-        logged = self._unapplied.popleft()[0] if self._unapplied else -1
-        if logged != zxid:
-            raise broken("commits are applied in the order of the log", committed=zxid, logged=logged)
-        return self._take(txn, payload)
-
-    def _take(self, txn: Txn, payload: bytes) -> Applied:
-        zxid = txn.header.zxid
-        if zxid <= self.tree.last_zxid:
-            raise broken("transactions are applied once", zxid=zxid, last=self.tree.last_zxid)
-        applied = apply_txn(self.tree, txn)
-        self.committed_log.add(zxid, payload)
-        self.digests.applied(self.tree, txn.digest)
-        return applied
-
     def settled(self) -> None:
         """The leader's history has come as a whole: what is logged now makes a snapshot of it exact."""
         self.digests.settled(self.last_logged)
@@ -245,8 +199,8 @@ class Database:
         The log must be drained.
         """
         while self._unapplied:
-            _, payload = self._unapplied.popleft()
-            self._take(decode_txn(payload), payload)
+            record = self._unapplied.popleft()
+            self._take(decode_txn(record[1]), record)
 
     # Synchronisation
 

@@ -7,6 +7,7 @@ from typing import Final
 from zlib import adler32
 
 import msgspec
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
 
 from trioquorum.errors import CorruptLog
 from trioquorum.wire.txn import payload_zxid
@@ -56,7 +57,7 @@ class Stop(Enum):
     TORN = "torn"  # a record that was being written when everything stopped
 
 
-class Parsed(msgspec.Struct):
+class Parsed(msgspec.Struct, gc=False):
     """Whole records of a piece of a file, the offset behind the last of them, and why they end there."""
 
     records: list[tuple[int, bytes]]
@@ -67,10 +68,13 @@ class Parsed(msgspec.Struct):
 
 def encode_records(payloads: Sequence[bytes]) -> bytes:
     """The bytes to append for these transactions."""
-    parts: list[bytes] = []
+    out = BytesWriter()
     for payload in payloads:
-        parts += (_FRONT.pack(adler32(payload), len(payload)), payload, b"B")
-    return b"".join(parts)
+        write_i64_be(out, adler32(payload))
+        write_i32_be(out, len(payload))
+        out.write(payload)
+        out.append(END_OF_RECORD)
+    return out.getvalue()
 
 
 def parse_records(data: bytes, at: int = 0, *, whole: bool, base: int = 0) -> Parsed:

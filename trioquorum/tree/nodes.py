@@ -6,8 +6,10 @@ node's stat is kept as the 68 bytes that a reply carries, so a read only concate
 
 from collections.abc import Callable, Sequence
 from struct import Struct
+from typing import Final
 
 import msgspec
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 
 from trioquorum.errors import Code, CorruptSnapshot
 from trioquorum.tree import quotas
@@ -31,11 +33,10 @@ PERSISTED = Struct(">qqqqiiiqq")
 
 _INT = Struct(">i")
 _LONG = Struct(">q")
-_VERSIONS = Struct(">i4xi")
-_CHANGED = Struct(">8sq8sqi16si12s")
-"""A stat with mzxid, mtime, version and dataLength anew."""
-_ADOPTED = Struct(">36si16siq")
-"""A stat with cversion, numChildren and pzxid anew."""
+_NO_VERSIONS = bytes(12)
+_NO_CHILDREN = bytes(4)
+_SMALL: Final = 1 << 61
+"""Sums below need no wrapping, which would be costly: millions of checksums stay far below."""
 
 
 class Node(msgspec.Struct, gc=False):
@@ -62,32 +63,27 @@ def client_cversion(cversion: int, children: int) -> int:
 
 def data_version(node: Node) -> int:
     """The version that setData and delete compare."""
-    version: int = _INT.unpack_from(node.stat, 32)[0]
-    return version
+    return read_i32_be(node.stat, 32)
 
 
 def both_versions(node: Node) -> tuple[int, int]:
     """``data_version``, and the one that setACL compares."""
-    data, acl = _VERSIONS.unpack_from(node.stat, 32)
-    return data, acl
+    return read_i32_be(node.stat, 32), read_i32_be(node.stat, 40)
 
 
 def mzxid_of(node: Node) -> int:
     """zxid of the last change of the data."""
-    zxid: int = _LONG.unpack_from(node.stat, 8)[0]
-    return zxid
+    return read_i64_be(node.stat, 8)
 
 
 def mtime_of(node: Node) -> int:
     """Time of the last change of the data, ms."""
-    time_ms: int = _LONG.unpack_from(node.stat, 24)[0]
-    return time_ms
+    return read_i64_be(node.stat, 24)
 
 
 def pzxid_of(node: Node) -> int:
     """zxid of the last change of the child list."""
-    zxid: int = _LONG.unpack_from(node.stat, 60)[0]
-    return zxid
+    return read_i64_be(node.stat, 60)
 
 
 def persisted_stat(node: Node) -> bytes:
@@ -227,8 +223,17 @@ class DataTree:
             return Code.NODEEXISTS
         shown_owner = self.owners.session_of(owner) if owner else 0
         length = len(data) if data else 0
-        stat = STAT.pack(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown_owner, length, 0, zxid)
-        self.nodes[path] = node = Node(data, acl_id, stat, None, 0, owner)
+        stat = BytesWriter()
+        write_i64_be(stat, zxid)
+        write_i64_be(stat, zxid)
+        write_i64_be(stat, time_ms)
+        write_i64_be(stat, time_ms)
+        stat.write(_NO_VERSIONS)
+        write_i64_be(stat, shown_owner)
+        write_i32_be(stat, length)
+        stat.write(_NO_CHILDREN)
+        write_i64_be(stat, zxid)
+        self.nodes[path] = node = Node(data, acl_id, stat.getvalue(), None, 0, owner)
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
@@ -285,7 +290,16 @@ class DataTree:
             if self.quotas:
                 quotas.resized(self, path, grown)
         node.data = data
-        node.stat = _CHANGED.pack(stat[:8], zxid, stat[16:24], time_ms, version, stat[36:52], length, stat[56:])
+        out = BytesWriter()
+        out.write(stat[:8])
+        write_i64_be(out, zxid)
+        write_i64_be(out, read_i64_be(stat, 16))
+        write_i64_be(out, time_ms)
+        write_i32_be(out, version)
+        out.write(stat[36:52])
+        write_i32_be(out, length)
+        out.write(stat[56:])
+        node.stat = out.getvalue()
         if self.keeps_digest:
             self._sum(path, node)
         if self.watches.data.by_path:
@@ -311,7 +325,8 @@ class DataTree:
 
     def _sum(self, path: str, node: Node) -> None:
         digest = node_digest(path, node.data, node.stat, node.cversion, node.owner)
-        self.digest = (self.digest + digest - node.digest) & WRAP
+        total = self.digest + digest - node.digest
+        self.digest = total if 0 <= total < _SMALL else total & WRAP
         node.digest = digest
 
     def _own(self, path: str, owner: int) -> None:
@@ -383,5 +398,10 @@ def _restat(node: Node, pzxid: int) -> None:
     """Bring the parts of a stat up to date that depend on the children."""
     children = 0 if node.children is None else len(node.children)
     stat = node.stat
-    shown = client_cversion(node.cversion, children)
-    node.stat = _ADOPTED.pack(stat[:36], shown, stat[40:56], children, pzxid)
+    out = BytesWriter()
+    out.write(stat[:36])
+    write_i32_be(out, client_cversion(node.cversion, children))
+    out.write(stat[40:56])
+    write_i32_be(out, children)
+    write_i64_be(out, pzxid)
+    node.stat = out.getvalue()

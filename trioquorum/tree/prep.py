@@ -17,8 +17,8 @@ from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG
 from trioquorum.tree.pending import Change, PendingChanges
 from trioquorum.tree.quotas import Excess
-from trioquorum.wire.client import decode_multi
-from trioquorum.wire.jute import Record, codec_of
+from trioquorum.wire.client import decode_create, decode_multi, decode_set_data
+from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CreateFlag, Op, Perm
 from trioquorum.wire.records import (
     CreateRequest,
@@ -28,7 +28,6 @@ from trioquorum.wire.records import (
     PathVersionRequest,
     ReconfigRequest,
     SetAclRequest,
-    SetDataRequest,
 )
 from trioquorum.wire.txn import (
     CloseSessionTxn,
@@ -130,7 +129,7 @@ class Prep:
             known = _NODE_OPS.get(kind)
             if known is not None:
                 decode, prepare = known
-                record = prepare(self, request, kind, decode(request.body, 0)[0])
+                record = prepare(self, request, kind, decode(request.body))
             else:
                 self.zxid = zxid
                 record = _OTHER_OPS.get(kind, _refuse)(self, request)
@@ -241,16 +240,14 @@ def _refuse(prep: Prep, request: WriteRequest) -> Record:
 
 _FLAGS = frozenset(CreateFlag)
 
-_NODE_OPS: dict[
-    int, tuple[Callable[[bytes, int], tuple[Record, int]], Callable[[Prep, WriteRequest, int, Any], Record]]
-] = {
-    Op.SET_DATA: (codec_of(SetDataRequest)[1], prep_ops.set_data),
-    Op.CREATE: (codec_of(CreateRequest)[1], prep_ops.create),
-    Op.CREATE2: (codec_of(CreateRequest)[1], prep_ops.create),
-    Op.CREATE_CONTAINER: (codec_of(CreateRequest)[1], prep_ops.create),
-    Op.CREATE_TTL: (codec_of(CreateTtlRequest)[1], prep_ops.create),
-    Op.DELETE: (codec_of(PathVersionRequest)[1], prep_ops.delete),
-    Op.SET_ACL: (codec_of(SetAclRequest)[1], prep_ops.set_acl),
+_NODE_OPS: dict[int, tuple[Callable[[bytes], Record], Callable[[Prep, WriteRequest, int, Any], Record]]] = {
+    Op.SET_DATA: (decode_set_data, prep_ops.set_data),
+    Op.CREATE: (decode_create, prep_ops.create),
+    Op.CREATE2: (decode_create, prep_ops.create),
+    Op.CREATE_CONTAINER: (decode_create, prep_ops.create),
+    Op.CREATE_TTL: (CreateTtlRequest.decode, prep_ops.create),
+    Op.DELETE: (PathVersionRequest.decode, prep_ops.delete),
+    Op.SET_ACL: (SetAclRequest.decode, prep_ops.set_acl),
 }
 
 _OTHER_OPS: dict[int, Callable[[Prep, WriteRequest], Record]] = {

@@ -1,16 +1,18 @@
 """The client protocol's frames that are more than one record: handshake, replies, events, multi (client-protocol)."""
 
 from collections.abc import Iterable
-from struct import Struct, error as struct_error
+from struct import Struct
 from typing import Final
 
 import msgspec
 
 from trioquorum.errors import PeerProtocolError
-from trioquorum.wire.fields import decode_text, encode_text
+from trioquorum.wire.fields import decode_buffer, decode_text, encode_text, length_at
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import SYNC_CONNECTED, Op, Xid
 from trioquorum.wire.records import (
+    OPEN_ACL_BYTES,
+    OPEN_ACL_LIST,
     ConnectRequest,
     ConnectResponse,
     CreateRequest,
@@ -76,13 +78,35 @@ def decode_path_watch(body: bytes, at: int = 0) -> tuple[str, bool]:
     Raises:
         PeerProtocolError: truncated, or no path.
     """
-    try:
-        path, at = decode_text(body, at)
-    except struct_error as error:
-        raise PeerProtocolError(f"truncated request: {error}") from None
+    path, at = decode_text(body, at)
     if path is None or at >= len(body):
         raise PeerProtocolError("truncated request")
     return path, body[at] != 0
+
+
+def decode_create(body: bytes) -> CreateRequest:
+    """The body of create, create2 and createContainer.
+
+    Raises:
+        PeerProtocolError: truncated.
+    """
+    path, at = decode_text(body, 0)
+    data, at = decode_buffer(body, at)
+    behind = at + len(OPEN_ACL_BYTES)
+    if body[at:behind] != OPEN_ACL_BYTES:
+        return CreateRequest.decode(body)
+    return CreateRequest(path, data, OPEN_ACL_LIST, length_at(body, behind))
+
+
+def decode_set_data(body: bytes) -> SetDataRequest:
+    """The body of setData.
+
+    Raises:
+        PeerProtocolError: truncated.
+    """
+    path, at = decode_text(body, 0)
+    data, at = decode_buffer(body, at)
+    return SetDataRequest(path, data, length_at(body, at))
 
 
 def reply(xid: int, zxid: int, err: int, body: bytes = b"") -> bytes:

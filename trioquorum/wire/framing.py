@@ -1,10 +1,9 @@
 """Length-prefixed frames, sans I/O (client-protocol §1)."""
 
-from struct import Struct
+from librt.strings import read_i32_be
 
 from trioquorum.errors import FrameRefused
 
-_LENGTH = Struct(">i")
 _LENGTH_BYTES = 4
 
 
@@ -46,7 +45,7 @@ class FrameSplitter:
         frames: list[bytes] = []
         at, end = 0, len(data)
         while end - at >= _LENGTH_BYTES:
-            (size,) = _LENGTH.unpack_from(data, at)
+            size = read_i32_be(data, at)
             if not 0 <= size <= self.limit:
                 raise FrameRefused(size, self.limit, frames)
             following = at + _LENGTH_BYTES + size

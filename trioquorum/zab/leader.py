@@ -24,7 +24,7 @@ from trioquorum.zab.reconfig import designated_leader
 COUNTER_MASK: Final = 0xFFFFFFFF
 
 
-class Proposal(msgspec.Struct):
+class Proposal(msgspec.Struct, gc=False):
     """A proposed transaction. ``context`` is the proposer's own; it comes back with the commit."""
 
     zxid: int

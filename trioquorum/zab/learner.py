@@ -128,7 +128,7 @@ class Learner:
         self._last_queued = last_zxid
         self._floor = NO_SNAPSHOT  # what a snapshot holds already
         self._pending: deque[tuple[int, bytes]] = deque()
-        self._committed: list[bytes] = []
+        self._committed: list[tuple[int, bytes]] = []
         self._last_committed = last_zxid
         self._acked = -1
         self._leaders_config: QuorumConfig | None = None
@@ -201,7 +201,7 @@ class Learner:
                 self._commit(packet.zxid, self._committed)
                 # A snapshot may hold it already; what the leader says in NEWLEADER is then as new.
                 if packet.zxid > self._floor:
-                    effects.append(Activate(_config_of(self._committed[-1]), designated))
+                    effects.append(Activate(_config_of(self._committed[-1][1]), designated))
             case PacketType.NEWLEADER:
                 self._take_over(packet, effects)
             case PacketType.UPTODATE:
@@ -248,7 +248,7 @@ class Learner:
             return
         if not follows(zxid, self._last_queued):
             raise PeerProtocolError(f"proposal {zxid:#x} after {self._last_queued:#x}")
-        found, kind = payload_head(payload) if payload is not None else (None, None)
+        found, kind = payload_head(payload) if payload is not None else (-1, 0)
         if payload is None or found != zxid:
             raise PeerProtocolError(f"proposal {zxid:#x} carries another transaction")
         if kind == _RECONFIG:
@@ -256,7 +256,7 @@ class Learner:
         self._last_queued = zxid
         self._pending.append((zxid, payload))
 
-    def _commit(self, zxid: int, committed: list[bytes]) -> None:
+    def _commit(self, zxid: int, committed: list[tuple[int, bytes]]) -> None:
         """Move every pending proposal up to ``zxid`` into ``committed``; ``zxid`` itself must be among them."""
         if zxid <= self._floor:
             return
@@ -264,8 +264,9 @@ class Learner:
         last = self._last_committed
         if zxid > last:
             while pending and pending[0][0] <= zxid:
-                last, payload = pending.popleft()
-                committed.append(payload)
+                record = pending.popleft()
+                last = record[0]
+                committed.append(record)
         # Skipping would let this replica diverge silently: the role ends and the history is taken over afresh.
         if last != zxid or last == self._last_committed:
             raise PeerProtocolError(f"commit of {zxid:#x}, which is not pending; last is {self._last_committed:#x}")
@@ -307,7 +308,7 @@ class Learner:
         if config is not None and (not data or config.version <= _LONG.unpack(data)[0]):
             effects.append(Activate(config))
         effects += [SendPacket(QuorumPacket(PacketType.ACK, self.epoch << 32)), Established(self.epoch)]
-        waiting = self._committed + [payload for _, payload in self._pending]
+        waiting = [*self._committed, *self._pending]
         if waiting:
             effects.append(Log(waiting))
         if self._committed:
@@ -318,8 +319,8 @@ class Learner:
 
     def _steady(self, packets: Sequence[QuorumPacket], effects: list[Effect]) -> None:
         """Packets while serving. Proposals go to the log before anything of the batch is committed."""
-        log: list[bytes] = []
-        commit: list[bytes] = []
+        log: list[tuple[int, bytes]] = []
+        commit: list[tuple[int, bytes]] = []
 
         def settle() -> None:
             """What was gathered must be done before an effect that clients can see."""
@@ -336,21 +337,21 @@ class Learner:
             if kind == _PROPOSAL:
                 if not self._observer:
                     self._queue(packet.zxid, packet.data, effects)
-                    log.append(self._pending[-1][1])
+                    log.append(self._pending[-1])
             elif kind == _COMMIT:
                 if not self._observer:
                     self._commit(packet.zxid, commit)
             elif kind == PacketType.INFORM and self._observer:
                 self._queue(packet.zxid, packet.data, effects)
-                log.append(self._pending[-1][1])
+                log.append(self._pending[-1])
                 self._commit(packet.zxid, commit)
             elif kind == (PacketType.INFORMANDACTIVATE if self._observer else PacketType.COMMITANDACTIVATE):
                 designated, payload = _activation(packet)
                 if self._observer:
                     self._queue(packet.zxid, payload, effects)
-                    log.append(self._pending[-1][1])
+                    log.append(self._pending[-1])
                 self._commit(packet.zxid, commit)
-                payload = commit.pop()
+                payload = commit.pop()[1]
                 settle()
                 effects.append(Activate(_config_of(payload), designated, payload))
             elif kind == PacketType.PING:

@@ -37,9 +37,9 @@ class LoadSnapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 class Log(msgspec.Struct, frozen=True, gc=False):
-    """Append these payloads to the log. When they are flushed, ask ``acknowledge`` what to tell the leader."""
+    """Append these (zxid, payload) to the log. When they are flushed, ask ``acknowledge`` what to tell the leader."""
 
-    payloads: list[bytes]
+    records: list[tuple[int, bytes]]
 
 
 class FlushLog(msgspec.Struct, frozen=True, gc=False):
@@ -47,9 +47,9 @@ class FlushLog(msgspec.Struct, frozen=True, gc=False):
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False):
-    """Apply these payloads in order; each was in an earlier ``Log``."""
+    """Apply these (zxid, payload) in order; each was in an earlier ``Log``."""
 
-    payloads: list[bytes]
+    records: list[tuple[int, bytes]]
 
 
 class Established(msgspec.Struct, frozen=True, gc=False):

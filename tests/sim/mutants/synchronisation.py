@@ -182,7 +182,7 @@ def uncommitted_applied_at_newleader(patch: pytest.MonkeyPatch) -> None:
             commit(self, self._pending[-1][0], self._committed)
         take_over(self, packet, effects)
 
-    def unless_applied(self: Learner, zxid: int, committed: list[bytes]) -> None:
+    def unless_applied(self: Learner, zxid: int, committed: list[tuple[int, bytes]]) -> None:
         if zxid > self._last_committed:
             commit(self, zxid, committed)
 

@@ -70,10 +70,10 @@ def expected_version_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 def one_replica_writes_something_else(patch: pytest.MonkeyPatch) -> None:
     real = LearnerService.apply
 
-    def apply_other(self: LearnerService, txn: Txn, payload: bytes) -> None:
+    def apply_other(self: LearnerService, txn: Txn) -> None:
         record: Any = txn.record
         if isinstance(record, SetDataTxn) and record.version % 5 == 4:
             record.data = (record.data or b"") + b"!"
-        real(self, txn, payload)
+        real(self, txn)
 
     patch.setattr(LearnerService, "apply", apply_other)
