@@ -30,6 +30,7 @@ from typing import Final
 
 MODULES: Final = (
     "trioquorum/invariants.py",
+    "trioquorum/metrics.py",
     "trioquorum/pipeline/client.py",
     "trioquorum/pipeline/early_acl.py",
     "trioquorum/pipeline/leader.py",
@@ -45,8 +46,11 @@ MODULES: Final = (
     "trioquorum/storage/applying.py",
     "trioquorum/storage/digest_check.py",
     "trioquorum/storage/log_format.py",
+    "trioquorum/storage/log_queue.py",
+    "trioquorum/storage/snapshot.py",
     "trioquorum/tree/acl.py",
     "trioquorum/tree/apply.py",
+    "trioquorum/tree/children.py",
     "trioquorum/tree/digest.py",
     "trioquorum/tree/digest_ahead.py",
     "trioquorum/tree/nodes.py",
@@ -69,7 +73,7 @@ MODULES: Final = (
 )
 """What runs for every request, of what needs neither tasks nor generated code."""
 
-SUBCLASSED: Final = frozenset({"Applier", "Client", "Connection"})
+SUBCLASSED: Final = frozenset({"Applier", "Client", "Connection", "LogQueue"})
 BASES: Final = frozenset({"Enum", "IntEnum", "IntFlag", "NamedTuple", "Protocol", "TrioquorumError", "dict"})
 STRUCTS: Final = frozenset({"msgspec.Struct", "Record"})
 PLAIN: Final = ["msgspec.Struct", "gc=False"]

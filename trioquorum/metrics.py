@@ -21,7 +21,7 @@ from trioquorum.events import (
 AVERAGE_DIGITS: Final = 4
 
 
-class Summary(msgspec.Struct):
+class Summary(msgspec.Struct, gc=False):
     """How many values there were, their sum and bounds. Times are milliseconds."""
 
     count: int = 0

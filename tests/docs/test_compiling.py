@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,8 @@ def test_what_is_compiled_still_runs_and_keeps_its_lines(compiling: ModuleType, 
     program = (
         "from trioquorum.server import port\n"
         "from trioquorum.tree import acl, nodes\n"
-        "print(nodes.__file__, nodes.Node.__module__, acl.DEFAULT_RULES.__struct_config__.frozen)"
+        "print(nodes.__file__, nodes.Node.__bases__)\n"
+        "print(acl.AclRules.__module__, acl.DEFAULT_RULES.__struct_config__.frozen)"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program],
@@ -45,14 +47,14 @@ def test_what_is_compiled_still_runs_and_keeps_its_lines(compiling: ModuleType, 
         check=True,
     )
     nodes = tmp_path / "trioquorum/tree/nodes.py"
-    assert ran.stdout.split() == [str(nodes), "trioquorum.tree._structs_of_nodes", "True"]
+    assert ran.stdout == f"{nodes} (<class 'object'>,)\ntrioquorum.tree._structs_of_acl True\n"
 
 
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
         ("async def wait() -> None: ...", "tasks wait"),
-        ("class Log(Record):\n    zxid: int", "Log is a Record"),
+        ("class Log(Archive):\n    zxid: int", "Log is a Archive"),
         ("class Log(Known, frozen=True):\n    zxid: int", "Log is a Known, frozen=True"),
         ("SIZE = 4\nclass Log(msgspec.Struct):\n    size: int = SIZE", "structs use SIZE"),
         ("class Log(msgspec.Struct):\n    async def wait(self) -> None: ...", "tasks wait"),
@@ -66,7 +68,7 @@ def test_what_cannot_be_compiled_is_refused(compiling: ModuleType, source: str, 
 def test_structs_move_to_a_module_of_their_own(compiling: ModuleType) -> None:
     source = (
         "import msgspec\n\nfrom trioquorum.wire.ops import Op, Perm\n\n\n"
-        "class Log(msgspec.Struct, gc=False):\n    op: Op\n    size: int = 0\n\n\n"
+        "class Log(msgspec.Struct, frozen=True):\n    op: Op\n    size: int = 0\n\n\n"
         "class Book:\n    pages: list[Log]\n"
     )
     rest, structs = compiling.split("some.py", source, "some._structs_of_some", frozenset())
@@ -88,7 +90,29 @@ def test_structs_move_to_a_module_of_their_own(compiling: ModuleType) -> None:
         "from trioquorum.wire.ops import Op",
         "",
         "",
-        "class Log(msgspec.Struct, gc=False):",
+        "class Log(msgspec.Struct, frozen=True):",
         "    op: Op",
         "    size: int = 0",
     ]
+
+
+def test_a_struct_of_fields_alone_becomes_a_class(compiling: ModuleType) -> None:
+    source = (
+        "import msgspec\n\n\n"
+        'class Log(msgspec.Struct, gc=False):\n    """A log.\n\n    Of wood.\n    """\n\n'
+        "    op: int\n    size: int = 4\n\n    def doubled(self) -> int:\n        return 2 * self.size\n"
+    )
+    rest, structs = compiling.split("some.py", source, "some._structs_of_some", frozenset())
+    assert not structs
+    assert len(rest.splitlines()) == len(source.splitlines())
+    decorator = "@mypyc_attr(acyclic=True)"
+    assert decorator in rest
+    scope: dict[str, Any] = {}
+    exec(rest.replace(decorator, ""), scope)  # noqa: S102
+    log = scope["Log"]
+    assert log.__bases__ == (object,)
+    assert log(1).doubled() == 8
+    assert log(op=1, size=3).doubled() == 6
+    assert log(1) == log(1, 4)
+    assert log(1) != log(2)
+    assert log(1) != 1

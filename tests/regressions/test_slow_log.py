@@ -33,7 +33,7 @@ async def test_writes_wait_for_the_log_of_the_leader(at: str, autojump_clock: Mo
             queued: list[int] = []
 
             def look(_: int, __: Event) -> None:
-                queued.append(log._queued_bytes)
+                queued.append(log._bytes)
 
             ensemble.subscribe(look)
             began = trio.current_time()

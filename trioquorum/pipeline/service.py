@@ -22,6 +22,7 @@ from trioquorum.pipeline.stats import ServerStats
 from trioquorum.pipeline.terms import Terms
 from trioquorum.storage.applying import Applier
 from trioquorum.storage.database import Database
+from trioquorum.storage.log_queue import LogQueue
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.reads import NO_ZXID
 from trioquorum.tree.sessions import LOCAL_SESSION, SessionIds
@@ -49,6 +50,7 @@ class Service:
     def __init__(self, db: Database, terms: Terms, ids: SessionIds, stats: ServerStats, events: Events) -> None:
         self.db = db
         self._applier: Applier = db
+        self._log: LogQueue = db.log
         self.tree = db.tree
         self.terms = terms
         self.refuses_writes = False
@@ -135,7 +137,7 @@ class Service:
     def _full(self) -> bool:
         """Whether so much is under way that clients must wait: requests, or bytes for a log that cannot keep up."""
         queued = 0 if self.throttle is None else self.throttle.queued
-        return self.inflight + queued > self.inflight_max or not self.db.log.has_room
+        return self.inflight + queued > self.inflight_max or not self._log.has_room
 
     def hold_if_full(self, client: Client) -> None:
         """Read no further request of a client that just sent one, if there are too many."""
@@ -344,7 +346,7 @@ class Service:
             self._answer(client, op, xid, payload)
         if client.held:
             self._held[client] = None
-            if self.db.log.has_room:
+            if self._log.has_room:
                 del self._held[client]
                 client.release()
 

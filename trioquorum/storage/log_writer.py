@@ -4,7 +4,6 @@ Whoever logs queues and goes on; one task takes all that is queued, appends it w
 While a flush is in flight the next batch gathers, so batches are as large as the disk is slow.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,9 +11,9 @@ import trio
 
 from trioquorum.errors import DiskFailed
 from trioquorum.events import Events, SlowFlush
-from trioquorum.invariants import broken
 from trioquorum.limits import Limits
 from trioquorum.metrics import Summary
+from trioquorum.storage.log_queue import LogQueue
 from trioquorum.storage.txn_log import TxnLog
 
 CLOSE_LIMIT_S: Final = 10
@@ -24,34 +23,27 @@ def _nobody(zxid: int) -> None:
     del zxid
 
 
-class LogWriter:
-    """Queue in front of a ``TxnLog``. Outlives roles.
+class LogWriter(LogQueue):
+    """Queue in front of a ``TxnLog``, bounded by ``log_queue_bytes_max``. Outlives roles.
 
-    ``on_flushed`` is called with the zxid up to which all is durable; the present role sets it. ``last_appended`` is
-    the zxid of the last transaction that was queued, ``last_flushed`` of the last durable one. ``appended`` and
-    ``appended_bytes`` count what was queued since the start. ``flushes`` are the milliseconds that batches took to
-    become durable, ``batches`` the numbers of transactions in them.
+    ``on_flushed`` is called with the zxid up to which all is durable; the present role sets it. ``last_flushed`` is
+    the zxid of the last durable transaction. ``flushes`` are the milliseconds that batches took to become durable,
+    ``batches`` the numbers of transactions in them.
     """
 
     def __init__(self, log: TxnLog, limits: Limits, events: Events, slow_flush_ms: int) -> None:
         """A flush that takes longer than ``slow_flush_ms`` is reported; 0 reports none."""
+        super().__init__(log.last_zxid, limits.log_queue_bytes_max, limits.log_batch_bytes_max)
         self.on_flushed: Callable[[int], None] = _nobody
-        self.last_appended = log.last_zxid
         self.last_flushed = log.last_zxid
-        self.appended = 0
-        self.appended_bytes = 0
         self.begin_counting()
         self._log = log
-        self._queue: deque[bytes] = deque()
-        self._queued_bytes = 0
-        self._batch_bytes_max = limits.log_batch_bytes_max
-        self._queue_bytes_max = limits.log_queue_bytes_max
         self._events = events
         self._slow_flush_ms = slow_flush_ms
         self._ended = False
         self._failure: DiskFailed | None = None
         self._idle = trio.lowlevel.ParkingLot()
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._changed = trio.lowlevel.ParkingLot()
         self._file_lock = trio.Lock()
 
     def begin_counting(self) -> None:
@@ -61,24 +53,9 @@ class LogWriter:
 
     def append(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Queue transactions, (zxid, payload) each; never waits. See ``wait_room``."""
-        last, size = self.last_appended, 0
-        for zxid, payload in records:
-            if zxid <= last:
-                raise broken("the log only grows", zxid=zxid, last=last)
-            last = zxid
-            size += len(payload)
-            self._queue.append(payload)
-        self.last_appended = last
-        self.appended += len(records)
-        self.appended_bytes += size
-        self._queued_bytes += size
+        super().append(records)
         if self._idle:
             self._idle.unpark()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether no more than ``log_queue_bytes_max`` is queued."""
-        return self._queued_bytes <= self._queue_bytes_max
 
     async def wait_room(self) -> None:
         """Wait while more than ``log_queue_bytes_max`` is queued; who logs without a bound of its own calls this.
@@ -99,7 +76,7 @@ class LogWriter:
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached() and not self._ended:
-            await self._waiting.park()
+            await self._changed.park()
         if self._failure is not None:
             raise type(self._failure)(f"the log takes no more: {self._failure}")
         await trio.lowlevel.checkpoint()
@@ -113,7 +90,7 @@ class LogWriter:
         task_status.started()
         try:
             while True:
-                if not self._queue:
+                if not len(self):
                     await self._idle.park()
                 # To take a lock that nobody holds the usual way costs a turn of the loop.
                 if self._file_lock.locked():
@@ -125,28 +102,23 @@ class LogWriter:
                     await self._append_batch()
                 finally:
                     self._file_lock.release()
-                self._waiting.unpark_all()
+                self._changed.unpark_all()
                 self.on_flushed(self.last_flushed)
         except DiskFailed as failure:
             self._failure = failure
             raise
         finally:
             self._ended = True
-            self._waiting.unpark_all()
+            self._changed.unpark_all()
             with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                 await self._log.aclose()
 
     async def _append_batch(self) -> None:
-        queue = self._queue
-        batch = [queue.popleft()]
-        size = len(batch[0])
-        while queue and size + len(queue[0]) <= self._batch_bytes_max:
-            payload = queue.popleft()
-            size += len(payload)
-            batch.append(payload)
+        batch = self.next_batch()
+        size = sum(map(len, batch))
         began = trio.current_time()
         await self._log.append(batch)
-        self._queued_bytes -= size
+        self.written(size)
         self.last_flushed = self._log.last_zxid
         duration_ms = (trio.current_time() - began) * 1000
         self.flushes.add(duration_ms)

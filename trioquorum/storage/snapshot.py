@@ -10,17 +10,18 @@ from typing import Final
 from zlib import adler32
 
 import msgspec
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
 
 from trioquorum.errors import CorruptSnapshot, PeerProtocolError
 from trioquorum.tree.children import walked
 from trioquorum.tree.digest import VERSION, WRAP
-from trioquorum.tree.nodes import DataTree, persisted_stat
-from trioquorum.wire.fields import decode_buffer, decode_text, encode_buffer, encode_text
+from trioquorum.tree.nodes import DataTree, write_persisted_stat
+from trioquorum.wire.fields import decode_buffer, decode_text, encode_text, write_buffer, write_text
 from trioquorum.wire.records import Acl
 
 HEADER: Final = b"ZKSN\x00\x00\x00\x02" + b"\xff" * 8
 MAGIC: Final = HEADER[:4]
-NODES_PER_CHUNK: Final = 128
+NODES_PER_CHUNK: Final = 512
 """A chunk ends here at the latest, so that making one never holds the loop for long."""
 
 FIELD_BYTES_MAX: Final = 64 << 20
@@ -54,7 +55,7 @@ def body_chunks(tree: DataTree, chunk_bytes: int) -> Iterator[bytes]:
     sessions = list(tree.sessions.items())
     acls = list(tree.acls.by_id.items())
     yield from _gathered(_front(sessions, acls), chunk_bytes)
-    yield from _gathered(_nodes(tree), chunk_bytes)
+    yield from _nodes(tree, chunk_bytes)
     yield _END_OF_NODES
 
 
@@ -90,10 +91,12 @@ def _front(sessions: list[tuple[int, int]], acls: list[tuple[int, tuple[Acl, ...
         yield _LONG.pack(acl_id) + _INT.pack(len(acl)) + b"".join([entry.encode() for entry in acl])
 
 
-def _nodes(tree: DataTree) -> Iterator[bytes]:
+def _nodes(tree: DataTree, chunk_bytes: int) -> Iterator[bytes]:
     """Every node behind its parent, siblings together, each as it is when its turn comes."""
     nodes = tree.nodes
     waiting = [("", iter(("",)))]
+    out = BytesWriter()
+    count = 0
     while waiting:
         prefix, names = waiting[-1]
         name = next(names, None)
@@ -104,9 +107,19 @@ def _nodes(tree: DataTree) -> Iterator[bytes]:
         node = nodes.get(path or "/")
         if node is None:
             continue  # deleted since its parent was written
-        yield encode_text(path) + encode_buffer(node.data) + _LONG.pack(node.acl) + persisted_stat(node)
+        write_text(out, path)
+        write_buffer(out, node.data)
+        write_i64_be(out, node.acl)
+        write_persisted_stat(out, node)
         if node.children:
             waiting.append((f"{path}/", walked(node.children)))
+        count += 1
+        if count >= NODES_PER_CHUNK or len(out) >= chunk_bytes:
+            yield out.getvalue()
+            out = BytesWriter()
+            count = 0
+    if count:
+        yield out.getvalue()
 
 
 def _gathered(parts: Iterable[bytes], chunk_bytes: int) -> Iterator[bytes]:
@@ -238,7 +251,7 @@ class SnapshotParser:
         """Offset behind the text or buffer at ``at``; behind the data if it is not all there."""
         if at + _INT.size > len(self._data):
             return len(self._data) + 1
-        length: int = _INT.unpack_from(self._data, at)[0]
+        length = read_i32_be(self._data, at)
         if length > FIELD_BYTES_MAX:
             raise CorruptSnapshot(f"a field of {length} bytes")
         return at + _INT.size + max(length, 0)
@@ -262,7 +275,7 @@ class SnapshotParser:
             path = decode_text(data, at)[0]
             if path is None or (path and not path.startswith("/")):
                 raise CorruptSnapshot(f"a node {path!r}")
-            (acl_id,) = _LONG.unpack_from(data, fixed_at)
+            acl_id = read_i64_be(data, fixed_at)
             tree.restore_node(path, decode_buffer(data, data_at)[0], acl_id, data[fixed_at + _ACL_ID_BYTES : end])
             at = end
         self._at = at

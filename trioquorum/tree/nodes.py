@@ -31,8 +31,6 @@ STAT = Struct(">qqqqiiiqiiq")
 PERSISTED = Struct(">qqqqiiiqq")
 """The same without dataLength and numChildren, with the stored cversion and owner."""
 
-_INT = Struct(">i")
-_LONG = Struct(">q")
 _NO_VERSIONS = bytes(12)
 _NO_CHILDREN = bytes(4)
 _SMALL: Final = 1 << 61
@@ -88,8 +86,19 @@ def pzxid_of(node: Node) -> int:
 
 def persisted_stat(node: Node) -> bytes:
     """The 60 bytes of a snapshot's StatPersisted."""
+    out = BytesWriter()
+    write_persisted_stat(out, node)
+    return out.getvalue()
+
+
+def write_persisted_stat(out: BytesWriter, node: Node) -> None:
+    """Append them."""
     stat = node.stat
-    return stat[:36] + _INT.pack(node.cversion) + stat[40:44] + _LONG.pack(node.owner) + stat[60:]
+    out.write(stat[:36])
+    write_i32_be(out, node.cversion)
+    out.write(stat[40:44])
+    write_i64_be(out, node.owner)
+    out.write(stat[60:])
 
 
 class DataTree:
@@ -156,18 +165,23 @@ class DataTree:
         """
         path = path or ROOT
         self.acls.restore_use(acl)
-        czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = PERSISTED.unpack(persisted)
-        shown = client_cversion(cversion, 0)
-        session = self.owners.session_of(owner)
+        cversion, owner = read_i32_be(persisted, 36), read_i64_be(persisted, 44)
         length = len(data) if data else 0
-        stat = STAT.pack(czxid, mzxid, ctime, mtime, version, shown, aversion, session, length, 0, pzxid)
+        stat = BytesWriter()
+        stat.write(persisted[:36])
+        write_i32_be(stat, client_cversion(cversion, 0))
+        stat.write(persisted[40:44])
+        write_i64_be(stat, self.owners.session_of(owner) if owner else 0)
+        write_i32_be(stat, length)
+        stat.write(_NO_CHILDREN)
+        stat.write(persisted[52:])
         if path != ROOT:
             parent = self.nodes.get(parent_of(path))
             if parent is None:
                 raise CorruptSnapshot(f"{path} has no parent")
             name = path[path.rfind("/") + 1 :]
             _add_child(parent, name)
-        self.nodes[path] = Node(data, acl, stat, None, cversion, owner)
+        self.nodes[path] = Node(data, acl, stat.getvalue(), None, cversion, owner)
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
@@ -314,7 +328,7 @@ class DataTree:
         old = node.acl
         node.acl = self.acls.acquire(acl)
         self.acls.release(old)
-        node.stat = node.stat[:40] + _INT.pack(version) + node.stat[44:]
+        node.stat = node.stat[:40] + version.to_bytes(4, "big", signed=True) + node.stat[44:]
         if self.keeps_digest:
             self._sum(path, node)
         return 0
