@@ -13,6 +13,9 @@ What a module in ``MODULES`` has to respect, or this refuses it:
   ``_structs_of_NAME``. They may use what the module imports, and each other, but nothing else of it;
 - a class that an interpreted one inherits from is in ``SUBCLASSED``.
 
+Numbers that ``librt`` reads are of 32 or 64 bits, and so is what is computed with them, unless the variable that takes
+one is declared ``int``.
+
 Besides, compiled modules are strict where Python is not: arguments and attributes must have their declared types, only
 declared attributes exist, nobody can replace a function or method from outside, and recursion has no limit but the
 stack.
@@ -53,6 +56,7 @@ MODULES: Final = (
     "trioquorum/tree/children.py",
     "trioquorum/tree/digest.py",
     "trioquorum/tree/digest_ahead.py",
+    "trioquorum/tree/node.py",
     "trioquorum/tree/nodes.py",
     "trioquorum/tree/owners.py",
     "trioquorum/tree/paths.py",

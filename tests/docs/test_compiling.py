@@ -34,8 +34,8 @@ def test_what_is_compiled_still_runs_and_keeps_its_lines(compiling: ModuleType, 
     assert {name for name, (before, after) in lengths.items() if before != after} == set()
     program = (
         "from trioquorum.server import port\n"
-        "from trioquorum.tree import acl, nodes\n"
-        "print(nodes.__file__, nodes.Node.__bases__)\n"
+        "from trioquorum.tree import acl, node, nodes\n"
+        "print(nodes.__file__, node.Node.__bases__)\n"
         "print(acl.AclRules.__module__, acl.DEFAULT_RULES.__struct_config__.frozen)"
     )
     ran = subprocess.run(

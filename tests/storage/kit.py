@@ -10,7 +10,8 @@ from trioquorum.events import Event, Events
 from trioquorum.limits import Limits
 from trioquorum.storage.database import Database
 from trioquorum.storage.memory_disk import MemoryDisk
-from trioquorum.tree.nodes import STAT, DataTree
+from trioquorum.tree.node import STAT
+from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.ops import Op
 from trioquorum.wire.txn import CreateTxn, SetDataTxn, Txn, TxnHeader
 

@@ -212,7 +212,7 @@ def test_a_snapshot_of_very_many_children_that_come_and_go() -> None:
     later: list[Txn] = []
     for chunk in snapshot_chunks(tree, first, 1 << 20):
         data += chunk
-        for _ in range(60):
+        for _ in range(180):
             path = f"/n{rng.randrange(first + 500)}"
             gone = path in tree.nodes
             record = DeleteTxn(path) if gone else CreateTxn(path, b"", None, False, tree.nodes["/"].cversion + 1)

@@ -9,7 +9,8 @@ from trioquorum.pipeline.replies import reply_body
 from trioquorum.tree import reads
 from trioquorum.tree.acl import Identity, digest_id
 from trioquorum.tree.apply import Applied
-from trioquorum.tree.nodes import DataTree, Node, persisted_stat
+from trioquorum.tree.node import Node, persisted_stat
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.prep import Prep, PrepOptions, WriteRequest
 from trioquorum.tree.sessions import SessionTracker
 from trioquorum.wire.client import REQUEST_HEADER, decode_multi_read, event_frame, reply

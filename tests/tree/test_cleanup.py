@@ -4,7 +4,8 @@ import pytest
 
 from tests.tree.kit import TIME_MS, Connection, Server, at, create, create_ttl, set_data, stat_of
 from trioquorum.tree.cleanup import candidates, is_expendable
-from trioquorum.tree.nodes import PERSISTED, DataTree
+from trioquorum.tree.node import PERSISTED
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.owners import Owners, is_ttl, ttl_ms_of, ttl_owner
 from trioquorum.wire.ops import CONTAINER_OWNER, Op
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.tree.kit import OPEN, Connection, Server, contents, copy_of, create, set_data, stat_of
 from trioquorum.errors import Code, CorruptSnapshot, PeerProtocolError
-from trioquorum.tree.nodes import DataTree, Node, client_cversion, persisted_stat
+from trioquorum.tree.node import Node, client_cversion, persisted_stat
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.owners import Owners, is_ttl, ttl_ms_of, ttl_owner
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CONTAINER_OWNER, Op

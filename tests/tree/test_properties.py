@@ -8,7 +8,8 @@ from hypothesis.strategies import SearchStrategy
 
 from tests.tree.kit import OPEN, Connection, Server, at, code_of, contents, create, set_acl, set_data, stat_of
 from trioquorum.errors import Code
-from trioquorum.tree.nodes import DataTree, persisted_stat
+from trioquorum.tree.node import persisted_stat
+from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import Op
 from trioquorum.wire.records import Acl, IntResponse, MultiHeader

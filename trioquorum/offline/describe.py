@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trioquorum.tree.nodes import STAT, Node
+from trioquorum.tree.node import STAT, Node
 from trioquorum.tree.owners import is_ttl, ttl_ms_of
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CONTAINER_OWNER, Op

@@ -12,7 +12,8 @@ from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_bel
 from trioquorum.storage.compression import unpacker
 from trioquorum.storage.names import SNAPSHOT, zxid_of
 from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
-from trioquorum.tree.nodes import DataTree, Node, mzxid_of, pzxid_of
+from trioquorum.tree.node import Node, mzxid_of, pzxid_of
+from trioquorum.tree.nodes import DataTree
 
 READ_BYTES: Final = 256 << 10
 LARGEST: Final = 10

@@ -128,6 +128,17 @@ class Authentication:
             proved.append(SUPER)
         _add(client, proved)
 
+    def guard(self, take: Callable[[Client, bytes], None], client: Client, payload: bytes) -> None:
+        """One frame of an open session, where clients have to prove who they are before anything is answered."""
+        if (
+            self.admits(client)
+            or len(payload) < REQUEST_HEADER.size
+            or REQUEST_HEADER.unpack_from(payload)[1] in PROVING
+        ):
+            take(client, payload)
+        else:
+            self.refuse(client, payload)
+
     def refuse(self, client: Client, payload: bytes) -> None:
         """A request of a client that has not proved what is demanded: it is told so, and the connection ends."""
         xid, _ = REQUEST_HEADER.unpack_from(payload)

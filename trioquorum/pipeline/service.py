@@ -69,7 +69,7 @@ class Service:
         # Where nothing is demanded nothing is looked at: this is called for every request.
         self.take: Callable[[Client, bytes], None] = self.request if self.local is None else self.local.take
         if terms.auth.required:
-            self.take = partial(self._guarded, self.take)
+            self.take = partial(terms.auth.guard, self.take)
         self.throttle: RequestThrottle | None = None
         if RequestThrottle.wanted(terms.throttles):
             self.throttle = RequestThrottle(terms.throttles, self, self.take)
@@ -226,24 +226,13 @@ class Service:
 
     # Requests
 
-    def _guarded(self, take: Callable[[Client, bytes], None], client: Client, payload: bytes) -> None:
-        """One frame of an open session, where clients have to prove who they are before anything is answered."""
-        auth = self.terms.auth
-        if (
-            auth.admits(client)
-            or len(payload) < REQUEST_HEADER.size
-            or REQUEST_HEADER.unpack_from(payload)[1] in PROVING
-        ):
-            take(client, payload)
-        else:
-            auth.refuse(client, payload)
-
     def request(self, client: Client, payload: bytes) -> None:
         """One frame of an open session: answered at once, or when its turn comes."""
         if len(payload) < REQUEST_HEADER.size:
             client.close()
             return
-        xid, op = read_i32_be(payload, 0), read_i32_be(payload, 4)
+        xid: int = read_i32_be(payload, 0)
+        op: int = read_i32_be(payload, 4)
         waiting = client.waiting
         if op in WRITES:
             if self._judges and self._refused_here(client, op, xid, payload):

@@ -136,7 +136,8 @@ class Connection(Client):
         for index in range(taken - 1, -1, -1):
             if len(frames[index]) < REQUEST_HEADER.size or (self.received == taken and index == 0):
                 continue  # nothing, or the ConnectRequest
-            xid, op = read_i32_be(frames[index], 0), read_i32_be(frames[index], 4)
+            xid: int = read_i32_be(frames[index], 0)
+            op: int = read_i32_be(frames[index], 4)
             if index == taken - 1:
                 self.last_op = op
             if xid >= 0:

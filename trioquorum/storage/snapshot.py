@@ -15,7 +15,8 @@ from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
 from trioquorum.errors import CorruptSnapshot, PeerProtocolError
 from trioquorum.tree.children import walked
 from trioquorum.tree.digest import VERSION, WRAP
-from trioquorum.tree.nodes import DataTree, write_persisted_stat
+from trioquorum.tree.node import write_persisted_stat
+from trioquorum.tree.nodes import DataTree
 from trioquorum.wire.fields import decode_buffer, decode_text, encode_text, write_buffer, write_text
 from trioquorum.wire.records import Acl
 
@@ -251,7 +252,7 @@ class SnapshotParser:
         """Offset behind the text or buffer at ``at``; behind the data if it is not all there."""
         if at + _INT.size > len(self._data):
             return len(self._data) + 1
-        length = read_i32_be(self._data, at)
+        length: int = read_i32_be(self._data, at)
         if length > FIELD_BYTES_MAX:
             raise CorruptSnapshot(f"a field of {length} bytes")
         return at + _INT.size + max(length, 0)
@@ -275,7 +276,7 @@ class SnapshotParser:
             path = decode_text(data, at)[0]
             if path is None or (path and not path.startswith("/")):
                 raise CorruptSnapshot(f"a node {path!r}")
-            acl_id = read_i64_be(data, fixed_at)
+            acl_id: int = read_i64_be(data, fixed_at)
             tree.restore_node(path, decode_buffer(data, data_at)[0], acl_id, data[fixed_at + _ACL_ID_BYTES : end])
             at = end
         self._at = at

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from trioquorum.tree.nodes import DataTree, mtime_of
+from trioquorum.tree.node import mtime_of
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.owners import ttl_ms_of
 from trioquorum.wire.ops import CONTAINER_OWNER
 

@@ -1,12 +1,12 @@
 """Digest of a tree, version 2 (disk-format §7): the sum of its nodes' checksums, so it can follow every change."""
 
-from struct import Struct
 from zlib import crc32
+
+from librt.strings import BytesWriter, write_i32_be, write_i64_be
 
 VERSION = 2
 WRAP = 0xFFFFFFFFFFFFFFFF
 
-_STORED = Struct(">16s8s20si4sq")
 _NO_CHILDREN = bytes(4)
 
 
@@ -23,4 +23,12 @@ def node_digest(path: str, data: bytes | None, stat: bytes, cversion: int, owner
     if not cversion and not owner and stat[56:60] == _NO_CHILDREN:
         # A plain leaf, the most frequent node by far: what clients see is what is stored.
         return crc32(start + stat[:16] + stat[60:] + stat[16:52])
-    return crc32(start + _STORED.pack(stat[:16], stat[60:], stat[16:36], cversion, stat[40:44], owner))
+    out = BytesWriter()
+    out.write(start)
+    out.write(stat[:16])
+    out.write(stat[60:])
+    out.write(stat[16:36])
+    write_i32_be(out, cversion)
+    out.write(stat[40:44])
+    write_i64_be(out, owner)
+    return crc32(out.getvalue())

@@ -4,14 +4,14 @@ It follows each transaction as ``apply`` will, on the fields alone that a digest
 """
 
 from collections.abc import Sequence
-from struct import Struct
 from typing import Final
 from zlib import crc32
 
 import msgspec
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 
 from trioquorum.tree.digest import VERSION, WRAP
-from trioquorum.tree.nodes import STAT, DataTree
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.owners import ttl_owner
 from trioquorum.tree.paths import ROOT, parent_of
 from trioquorum.wire.jute import Record
@@ -37,8 +37,7 @@ KNOWN_MAX: Final = 1024
 
 _HIDDEN: Final = "/zookeeper/"
 _SIGN: Final = 1 << 63
-_FIELDS = Struct(">qqqqqiiiq")
-"""czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, owner: what is hashed behind path and data."""
+_SMALL: Final = 1 << 61  # see ``DataTree``
 
 
 class _Node(msgspec.Struct, gc=False):
@@ -62,6 +61,18 @@ class _Node(msgspec.Struct, gc=False):
     owner: int
     zxid: int
     digest: int
+
+    def write(self, out: BytesWriter) -> None:
+        """Append what is hashed behind path and data."""
+        write_i64_be(out, self.czxid)
+        write_i64_be(out, self.mzxid)
+        write_i64_be(out, self.pzxid)
+        write_i64_be(out, self.ctime)
+        write_i64_be(out, self.mtime)
+        write_i32_be(out, self.version)
+        write_i32_be(out, self.cversion)
+        write_i32_be(out, self.aversion)
+        write_i64_be(out, self.owner)
 
 
 class DigestAhead:
@@ -134,15 +145,18 @@ class DigestAhead:
         if path.startswith(_HIDDEN):
             return
         node = self._known.get(path) or self._learn(path)
-        node.zxid = node.mzxid = zxid = header.zxid
-        node.mtime = time_ms = header.time_ms
-        node.version = version = record.version
+        node.zxid = node.mzxid = header.zxid
+        node.mtime, node.version = header.time_ms, record.version
         node.data, node.start = data, -1
-        fields = _FIELDS.pack(
-            node.czxid, zxid, node.pzxid, node.ctime, time_ms, version, node.cversion, node.aversion, node.owner
-        )
-        digest = crc32(data + fields if data else fields, node.path_sum)
-        self._digest = (self._digest + digest - node.digest) & WRAP
+        out = BytesWriter()
+        if data:
+            out.write(data)
+        node.write(out)
+        self._now(node, crc32(out.getvalue(), node.path_sum))
+
+    def _now(self, node: _Node, digest: int) -> None:
+        total = self._digest + digest - node.digest
+        self._digest = total if 0 <= total < _SMALL else total & WRAP
         node.digest = digest
 
     def _create(self, header: TxnHeader, record: CreateTxn | CreateContainerTxn | CreateTtlTxn, owner: int) -> None:
@@ -150,12 +164,13 @@ class DigestAhead:
         if not path.startswith(_HIDDEN):
             data, time_ms = record.data, header.time_ms
             path_sum = crc32(path.encode())
-            fields = _FIELDS.pack(zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner)
-            digest = crc32(data + fields if data else fields, path_sum)
-            self._digest = (self._digest + digest) & WRAP
-            self._known[path] = _Node(
-                path_sum, -1, data, zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, zxid, digest
-            )
+            node = _Node(path_sum, -1, data, zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, zxid, 0)
+            out = BytesWriter()
+            if data:
+                out.write(data)
+            node.write(out)
+            self._now(node, crc32(out.getvalue(), path_sum))
+            self._known[path] = node
         parent_path = parent_of(path)
         if not parent_path.startswith(_HIDDEN):
             parent = self._known.get(parent_path) or self._learn(parent_path)
@@ -178,38 +193,28 @@ class DigestAhead:
         """Anything but the data."""
         if node.start < 0:
             node.start = crc32(node.data, node.path_sum) if node.data else node.path_sum
-        fields = _FIELDS.pack(
-            node.czxid,
-            node.mzxid,
-            node.pzxid,
-            node.ctime,
-            node.mtime,
-            node.version,
-            node.cversion,
-            node.aversion,
-            node.owner,
-        )
-        digest = crc32(fields, node.start)
-        self._digest = (self._digest + digest - node.digest) & WRAP
-        node.digest, node.zxid = digest, zxid
+        out = BytesWriter()
+        node.write(out)
+        self._now(node, crc32(out.getvalue(), node.start))
+        node.zxid = zxid
 
     def _learn(self, path: str) -> _Node:
         """A node that nothing proposed changes: as the tree has it."""
         node = self._tree.nodes[path]
         path_sum = crc32(b"" if path == ROOT else path.encode())
-        czxid, mzxid, ctime, mtime, version, _, aversion, _, _, _, pzxid = STAT.unpack(node.stat)
+        stat = node.stat
         known = self._known[path] = _Node(
             path_sum,
             -1,
             node.data,
-            czxid,
-            mzxid,
-            pzxid,
-            ctime,
-            mtime,
-            version,
+            read_i64_be(stat, 0),
+            read_i64_be(stat, 8),
+            read_i64_be(stat, 60),
+            read_i64_be(stat, 16),
+            read_i64_be(stat, 24),
+            read_i32_be(stat, 32),
             node.cversion,
-            aversion,
+            read_i32_be(stat, 40),
             node.owner,
             0,
             node.digest,

@@ -1,22 +1,20 @@
 """The tree itself: a flat dict of nodes and the changes a transaction makes to them (client-protocol §8.3).
 
-Built for a million nodes: paths, ACL ids, small ints and empty data are shared, leaves have no child table, and each
-node's stat is kept as the 68 bytes that a reply carries, so a read only concatenates.
+Built for a million nodes: paths, ACL ids, small ints and empty data are shared, and leaves have no child table.
 """
 
 from collections.abc import Callable, Sequence
-from struct import Struct
 from typing import Final
 
-import msgspec
 from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 
 from trioquorum.errors import Code, CorruptSnapshot
 from trioquorum.tree import quotas
 from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
 from trioquorum.tree.apply import Applied, apply_txn
-from trioquorum.tree.children import NARROW_MAX, Children, WideChildren
+from trioquorum.tree.children import NARROW_MAX, WideChildren
 from trioquorum.tree.digest import WRAP, node_digest
+from trioquorum.tree.node import PERSISTED, Node, client_cversion, pzxid_of
 from trioquorum.tree.owners import Owners
 from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
 from trioquorum.tree.quotas import QUOTA_NODES
@@ -25,80 +23,10 @@ from trioquorum.wire.ops import CONTAINER_OWNER
 from trioquorum.wire.records import Acl
 from trioquorum.wire.txn import Txn
 
-STAT = Struct(">qqqqiiiqiiq")
-"""czxid, mzxid, ctime, mtime, version, cversion, aversion, ephemeralOwner, dataLength, numChildren, pzxid."""
-
-PERSISTED = Struct(">qqqqiiiqq")
-"""The same without dataLength and numChildren, with the stored cversion and owner."""
-
 _NO_VERSIONS = bytes(12)
 _NO_CHILDREN = bytes(4)
 _SMALL: Final = 1 << 61
 """Sums below need no wrapping, which would be costly: millions of checksums stay far below."""
-
-
-class Node(msgspec.Struct, gc=False):
-    """One znode. ``stat`` is what clients see; ``cversion`` and ``owner`` are the stored values behind it.
-
-    ``children`` holds names, in the order of their creation unless there are very many, and is None while there are
-    none. ``acl`` is an id of the tree's ``AclCache``. ``digest`` is the node's part in the tree's digest.
-    """
-
-    data: bytes | None
-    acl: int
-    stat: bytes
-    children: Children | None = None
-    cversion: int = 0
-    owner: int = 0
-    digest: int = 0
-
-
-def client_cversion(cversion: int, children: int) -> int:
-    """What clients see of a stored cversion: creates plus deletes, a Java int."""
-    shown = 2 * cversion - children
-    return shown if -(2**31) <= shown < 2**31 else (shown + 2**31) % 2**32 - 2**31
-
-
-def data_version(node: Node) -> int:
-    """The version that setData and delete compare."""
-    return read_i32_be(node.stat, 32)
-
-
-def both_versions(node: Node) -> tuple[int, int]:
-    """``data_version``, and the one that setACL compares."""
-    return read_i32_be(node.stat, 32), read_i32_be(node.stat, 40)
-
-
-def mzxid_of(node: Node) -> int:
-    """zxid of the last change of the data."""
-    return read_i64_be(node.stat, 8)
-
-
-def mtime_of(node: Node) -> int:
-    """Time of the last change of the data, ms."""
-    return read_i64_be(node.stat, 24)
-
-
-def pzxid_of(node: Node) -> int:
-    """zxid of the last change of the child list."""
-    return read_i64_be(node.stat, 60)
-
-
-def persisted_stat(node: Node) -> bytes:
-    """The 60 bytes of a snapshot's StatPersisted."""
-    out = BytesWriter()
-    write_persisted_stat(out, node)
-    return out.getvalue()
-
-
-def write_persisted_stat(out: BytesWriter, node: Node) -> None:
-    """Append them."""
-    stat = node.stat
-    out.write(stat[:36])
-    write_i32_be(out, node.cversion)
-    out.write(stat[40:44])
-    write_i64_be(out, node.owner)
-    out.write(stat[60:])
 
 
 class DataTree:
@@ -165,7 +93,8 @@ class DataTree:
         """
         path = path or ROOT
         self.acls.restore_use(acl)
-        cversion, owner = read_i32_be(persisted, 36), read_i64_be(persisted, 44)
+        cversion: int = read_i32_be(persisted, 36)
+        owner: int = read_i64_be(persisted, 44)
         length = len(data) if data else 0
         stat = BytesWriter()
         stat.write(persisted[:36])

@@ -18,7 +18,11 @@ _ILLEGAL = re.compile(
 
 def validate_path(path: Text) -> bool:
     """Whether a node may have this path: absolute, no empty, ``.`` or ``..`` component, no forbidden character."""
-    return path == ROOT or (path is not None and path.startswith("/") and _ILLEGAL.search(path) is None)
+    if path is None or not path.startswith("/"):
+        return False
+    if path.isascii() and path.isprintable() and not ("//" in path or "/." in path or path.endswith("/")):
+        return True  # Nearly every path, for a fraction of what the search below costs.
+    return path == ROOT or _ILLEGAL.search(path) is None
 
 
 def roughly_valid(path: Text) -> bool:

@@ -6,7 +6,8 @@ import msgspec
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import AclList
-from trioquorum.tree.nodes import DataTree, both_versions
+from trioquorum.tree.node import both_versions
+from trioquorum.tree.nodes import DataTree
 
 
 class Change(msgspec.Struct, gc=False):

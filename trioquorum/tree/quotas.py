@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from trioquorum.tree.paths import QUOTA, ROOT, parent_of
 
 if TYPE_CHECKING:
-    from trioquorum.tree.nodes import DataTree, Node
+    from trioquorum.tree.node import Node
+    from trioquorum.tree.nodes import DataTree
 
 LIMITS = "zookeeper_limits"
 STATS = "zookeeper_stats"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import OPEN_ACL_ID, Identity, allowed, check_acl, redacted
-from trioquorum.tree.nodes import DataTree, Node, mzxid_of, pzxid_of
+from trioquorum.tree.node import Node, mzxid_of, pzxid_of
+from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import ROOT
 from trioquorum.tree.watches import KINDS, Watcher
 from trioquorum.wire.client import MultiResult, encode_multi_response

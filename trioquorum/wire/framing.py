@@ -45,7 +45,7 @@ class FrameSplitter:
         frames: list[bytes] = []
         at, end = 0, len(data)
         while end - at >= _LENGTH_BYTES:
-            size = read_i32_be(data, at)
+            size: int = read_i32_be(data, at)
             if not 0 <= size <= self.limit:
                 raise FrameRefused(size, self.limit, frames)
             following = at + _LENGTH_BYTES + size

@@ -291,7 +291,7 @@ def decode_txn(payload: bytes) -> Txn:
         PeerProtocolError: not a transaction.
     """
     try:
-        kind = read_i32_be(payload, _TYPE_AT)
+        kind: int = read_i32_be(payload, _TYPE_AT)
         header = TxnHeader(
             read_i64_be(payload, _SESSION_AT),
             read_i32_be(payload, _CXID_AT),
