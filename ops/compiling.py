@@ -36,6 +36,7 @@ MODULES: Final = (
     "trioquorum/metrics.py",
     "trioquorum/pipeline/client.py",
     "trioquorum/pipeline/early_acl.py",
+    "trioquorum/pipeline/forwarded.py",
     "trioquorum/pipeline/leader.py",
     "trioquorum/pipeline/learner.py",
     "trioquorum/pipeline/local.py",

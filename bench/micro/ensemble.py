@@ -11,15 +11,14 @@ from bench import wire as client
 from bench.micro.codec import PATH, VALUE
 from bench.micro.pipeline import Desk
 from bench.micro.timing import BATCH, Micro
+from trioquorum.pipeline.forwarded import Forwarded
 from trioquorum.pipeline.leader import LeaderService
 from trioquorum.pipeline.learner import LearnerService
-from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import (
     PacketType,
     QuorumPacket,
     decode_packets,
-    decode_request,
     encode_frames,
     encode_packets,
 )
@@ -51,9 +50,10 @@ class LeaderDesk(Desk):
 class FollowerDesk(Desk):
     """A follower: its machine, its service, and what the tasks around them do."""
 
+    forwarded: Forwarded
+
     def __init__(self, sid: int) -> None:
         self.sid = sid
-        self.owner = object()
         self.to_leader = Frames()
         self.to_me = Frames()
         super().__init__(sid)
@@ -107,6 +107,8 @@ class Ensemble:
         service.start()
         for follower in self.followers:
             service.forward_to(follower.sid, follower.to_me, participant=True, last_seen_zxid=EPOCH << 32)
+            acked = partial(self._acked, follower.sid)
+            follower.forwarded = Forwarded(object(), service.submit_forwarded, _unasked, acked)
         self.desks = [self.leader, *self.followers]
         for session, desk in enumerate(self.desks):
             desk.feed(client.connect_frame(client.Session(), 30_000 + session))
@@ -133,7 +135,7 @@ class Ensemble:
                 follower.follow()
                 while follower.to_leader:
                     busy = True
-                    self._take(follower, follower.to_leader.popleft())
+                    follower.forwarded.take(decode_packets(follower.to_leader.popleft()))
             if log.last_flushed < log.last_appended:
                 busy = True
                 log.last_flushed = log.last_appended
@@ -145,15 +147,8 @@ class Ensemble:
         for desk in self.desks:
             desk.collect()
 
-    def _take(self, follower: FollowerDesk, frame: bytes) -> None:
-        """What a learner handler does."""
-        for packet in decode_packets(frame):
-            if packet.type == PacketType.ACK:
-                self._leading.ack(follower.sid, packet.zxid)
-            else:
-                session, cxid, op, body = decode_request(packet.data or b"")
-                self._leading.heard_of(session)
-                self._leading.submit(WriteRequest(session, cxid, op, body, packet.auth or [], follower.owner))
+    def _acked(self, sid: int, packet: QuorumPacket) -> None:
+        self._leading.ack(sid, packet.zxid)
 
     def create(self) -> None:
         """A batch of creates of new znodes by every client."""
@@ -161,6 +156,10 @@ class Ensemble:
             bodies = [client.create_body(f"/bench/load/c{next(self._names)}", VALUE) for _ in range(BATCH)]
             desk.feed(b"".join(client.request(xid, Op.CREATE, body) for xid, body in enumerate(bodies, 1)))
         self.settle()
+
+
+def _unasked(session: int, cxid: int, body: bytes) -> None:
+    raise RuntimeError(f"nobody asks for syncs, but {session} did: {cxid}, {body!r}")
 
 
 def micros(folder: Path) -> Iterable[Micro]:

@@ -1,6 +1,6 @@
 """The leader's role: epoch agreement, synchronisation, broadcast (quorum-protocol §7), and the standalone peer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -313,10 +313,9 @@ class Leading:
         """A learner's log holds everything up to ``zxid``."""
         self.service.ack(handler.sid, zxid)
 
-    def submit(self, handler: LearnerHandler, request: WriteRequest) -> None:
-        """A learner's client writes."""
-        self.service.heard_of(request.session)
-        self.service.submit(request)
+    def taker(self, handler: LearnerHandler) -> Callable[[WriteRequest], None]:
+        """What takes the writes of a learner's clients."""
+        return self.service.submit_forwarded
 
     def sync(self, handler: LearnerHandler, session: int, cxid: int, body: bytes) -> None:
         """A learner's client asks for a sync."""

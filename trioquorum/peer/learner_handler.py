@@ -3,6 +3,8 @@
 One learner, one nursery: when either direction ends, the other is cancelled and the learner is forgotten.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -10,15 +12,13 @@ import trio
 from trioquorum.errors import LinkClosed, PeerProtocolError
 from trioquorum.events import LearnerLeft, LearnerSynced, LearnerSyncing, LinkRefused
 from trioquorum.peer.outbox import LinkOutbox
+from trioquorum.pipeline.forwarded import Forwarded
 from trioquorum.pipeline.service import Service
 from trioquorum.storage.snapshot import body_chunks
 from trioquorum.transport import Link
 from trioquorum.tree.prep import WriteRequest
-from trioquorum.tree.sessions import LOCAL_SESSION
-from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import (
     LACKS_ROOM,
-    OF_LOCAL_SESSION,
     REFUSE_WRITES,
     LearnerInfo,
     PacketType,
@@ -26,7 +26,6 @@ from trioquorum.wire.quorum import (
     decode_ack_epoch,
     decode_learner_info,
     decode_packets,
-    decode_request,
     decode_revalidate,
     decode_touched,
     encode_frames,
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from trioquorum.peer.roles import Peer
 
 PROTOCOL_VERSION = 0x10000
-_ACK, _REQUEST, _SYNC = PacketType.ACK, PacketType.REQUEST, Op.SYNC
+_ACK = PacketType.ACK
 SYNC_FRAME_BYTES = 1 << 20
 
 
@@ -78,8 +77,8 @@ class LearnerMaster(Protocol):
     def acked(self, handler: "LearnerHandler", zxid: int) -> None:
         """A learner's log holds everything up to ``zxid``."""
 
-    def submit(self, handler: "LearnerHandler", request: WriteRequest) -> None:
-        """A learner's client writes."""
+    def taker(self, handler: "LearnerHandler") -> Callable[[WriteRequest], None]:
+        """What takes the writes of a learner's clients."""
 
     def sync(self, handler: "LearnerHandler", session: int, cxid: int, body: bytes) -> None:
         """A learner's client asks for a sync: answer SYNC behind everything that is proposed now."""
@@ -272,6 +271,7 @@ class LearnerHandler:
     async def _receive(self) -> None:
         master = self._master
         service = master.service
+        forwarded = Forwarded(self.owner, master.taker(self), partial(master.sync, self), self._take)
         while True:
             packets = decode_packets(await self._link.receive())
             if not master.port.serves(self):
@@ -279,8 +279,7 @@ class LearnerHandler:
                 raise LinkClosed("a newer link took its place")
             self.heard_tick = master.tick
             try:
-                for packet in packets:
-                    self._take(packet)
+                forwarded.take(packets)
             finally:
                 service.flush()
             if not master.peer.log.has_room:
@@ -292,13 +291,6 @@ class LearnerHandler:
         if packet.type == _ACK:
             if packet.zxid & 0xFFFFFFFF:
                 master.acked(self, packet.zxid)
-        elif packet.type == _REQUEST:
-            session, cxid, op, body = decode_request(data)
-            if op == _SYNC:
-                master.sync(self, session, cxid, body)
-            else:
-                owner = LOCAL_SESSION if packet.zxid == OF_LOCAL_SESSION else self.owner
-                master.submit(self, WriteRequest(session, cxid, op, body, packet.auth or [], owner))
         elif packet.type == PacketType.PING:
             touched = dict(decode_touched(data))
             self.lacks_room = touched.pop(LACKS_ROOM, None) is not None

@@ -1,5 +1,6 @@
 """A follower as the master of observers (quorum-protocol §14): a port where they join, and none of a leader's votes."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -116,9 +117,9 @@ class ObserverMaster:
         """Observers acknowledge no transactions."""
         raise PeerProtocolError(f"observer {handler.sid} acknowledged {zxid:#x}")
 
-    def submit(self, handler: LearnerHandler, request: WriteRequest) -> None:
-        """An observer's client writes."""
-        self.feed.submit(request)
+    def taker(self, handler: LearnerHandler) -> Callable[[WriteRequest], None]:
+        """What takes the writes of an observer's clients."""
+        return self.feed.submit
 
     def sync(self, handler: LearnerHandler, session: int, cxid: int, body: bytes) -> None:
         """An observer's client asks for a sync."""

@@ -70,6 +70,7 @@ class LeaderService(Service):
         """Told when a reconfiguration was proposed, and when one is decided."""
         self._batch: list[tuple[int, bytes, Txn]] = []
         self._batch_time_ms = 0
+        self._heard = 0
         self._proposes: QuorumConfig | None = None
 
     @property
@@ -112,6 +113,17 @@ class LeaderService(Service):
             # From here on every check and every acknowledgement goes by it, so it leaves at once.
             self._proposes = parse_config((txn.record.data or b"").decode())
             self.pass_on()
+
+    def submit_forwarded(self, request: WriteRequest) -> None:
+        """A learner's client writes, so its session lives; the answers to pings may be late, or lost."""
+        if request.session != self._heard:
+            self._heard = request.session  # A client's requests come together.
+            self.heard_of(request.session)
+        self.submit(request)
+
+    def flush(self) -> None:
+        self._heard = 0
+        super().flush()
 
     def refuse_writes(self, refuses: bool) -> None:
         super().refuse_writes(refuses)
@@ -285,7 +297,7 @@ class LeaderService(Service):
             self.tracker.touch(session, now_ms, timeout_ms)
 
     def heard_of(self, session: int) -> None:
-        """A learner forwards something of this session, so it lives; the answers to pings may be late, or lost."""
+        """A learner forwards something of this session."""
         self.tracker.touch(session, self._now_ms())
 
     def expire(self) -> None:
