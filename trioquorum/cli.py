@@ -25,7 +25,7 @@ from trioquorum.config import (
     standalone,
 )
 from trioquorum.errors import ConfigError
-from trioquorum.running import STOP_TIMEOUT_S, say, tell_why, until_signalled
+from trioquorum.running import STOP_TIMEOUT_S, collect_seldom, say, tell_why, until_signalled
 from trioquorum.status import EnsembleStatus, PeerStatus, look, targets_of
 from trioquorum.transport import Address
 from trioquorum.zoo_cfg import load_zoo_cfg
@@ -139,6 +139,7 @@ def serve(
         if resync:
             _set_aside(server)
         events = Events(log_events(server.my_id, log_level))
+        collect_seldom()
         trio.run(until_signalled, _runner(server, events, port, links))
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the process ends here, and says why)
         _fail(error)

@@ -76,6 +76,8 @@ class WideChildren:
 
     def _living(self, page: _Page) -> list[str]:
         """Its names without those that went; one that went and came back is in the list twice."""
+        if page.live == len(page.names):
+            return page.names[:]
         page_of = self._page_of
         return [name for name in dict.fromkeys(page.names) if page_of.get(name) is page]
 
