@@ -63,7 +63,7 @@ def seen_tree(tree: DataTree) -> dict[str, dict[str, Any]]:
             "data": node.data,
             "stat": dict(zip(STAT_FIELDS, STAT.unpack(node.stat), strict=True)),
             "acl": [(acl.perms, acl.scheme, acl.id) for acl in tree.acls.get(node.acl)],
-            "children": set(node.children or ()),
+            "children": {child[child.rfind("/") + 1 :] for child in node.children or ()},
         }
         for path, node in tree.nodes.items()
     }

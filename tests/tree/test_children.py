@@ -76,18 +76,18 @@ def test_names_that_come_and_go_for_ever_take_no_room() -> None:
     for number in range(50 * PAGE_MAX):
         children[f"n{number}"] = None
         children.pop(f"n{number}", None)
-    assert sum(len(page.names) for page in children._pages.values()) < 4 * PAGE_MAX
+    assert sum(len(page.paths) for page in children._pages.values()) < 4 * PAGE_MAX
     assert len(children._pages) < 4
 
 
 def test_a_parent_of_very_many_is_like_any_other() -> None:
     tree = DataTree()
-    names = [f"n{number}" for number in range(NARROW_MAX + 5)]
-    for zxid, name in enumerate(names, 1):
-        assert tree.create(f"/{name}", b"", None, 0, -1, zxid, 0) == 0
+    paths = [f"/n{number}" for number in range(NARROW_MAX + 5)]
+    for zxid, path in enumerate(paths, 1):
+        assert tree.create(path, b"", None, 0, -1, zxid, 0) == 0
     root = tree.nodes["/"]
     assert isinstance(root.children, WideChildren)
-    assert list(root.children) == ["zookeeper", *names]
-    for name in names:
-        assert tree.delete(f"/{name}", tree.last_zxid) == 0
-    assert list(root.children) == ["zookeeper"]
+    assert list(root.children) == ["/zookeeper", *paths]
+    for path in paths:
+        assert tree.delete(path, tree.last_zxid) == 0
+    assert list(root.children) == ["/zookeeper"]

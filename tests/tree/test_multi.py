@@ -54,7 +54,7 @@ def test_a_multi_sees_its_own_earlier_parts(server: Server, client: Connection) 
         (0, Op.CHECK),
         (0, Op.DELETE),
     ]
-    assert sorted(server.tree.nodes["/a"].children or ()) == ["c", "t"]
+    assert sorted(server.tree.nodes["/a"].children or ()) == ["/a/c", "/a/t"]
     assert server.tree.nodes["/a/c"].owner == CONTAINER_OWNER
 
 

@@ -179,7 +179,7 @@ def test_closing_a_session_deletes_what_is_listed_and_then_what_is_left() -> Non
     tree.apply(txn(9, Op.CLOSE_SESSION, CloseSessionTxn(["/listed", "/gone-before"])))
     assert [path for _, path, _ in ear.events] == ["/listed", "/also-left", "/left"]
     assert (tree.sessions, tree.ephemerals) == ({}, {})
-    assert "left" not in (tree.nodes["/"].children or ())
+    assert "/left" not in (tree.nodes["/"].children or ())
 
 
 def test_last_zxid_moves_after_the_whole_transaction() -> None:

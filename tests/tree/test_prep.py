@@ -212,7 +212,7 @@ def test_later_requests_see_what_is_only_proposed(server: Server, client: Connec
     assert [code_of(txn) for txn, _ in failing] == [code for _, code in failing]
     for txn in [*txns, *[txn for txn, _ in failing]]:
         server.commit(txn)
-    assert sorted(server.tree.nodes["/a"].children or ()) == ["s-0000000001", "s-0000000002"]
+    assert sorted(server.tree.nodes["/a"].children or ()) == ["/a/s-0000000001", "/a/s-0000000002"]
     assert stat_of(server.tree, "/a").version == 2
 
 

@@ -189,7 +189,7 @@ def walk(tree: DataTree) -> Iterator[tuple[str, bytes | None, int, bytes]]:
         path = below.pop()
         node = tree.nodes.get(path)
         if node is not None:
-            below += [f"{path.rstrip('/')}/{name}" for name in node.children or ()]
+            below += node.children or ()
             yield path, node.data, node.acl, persisted_stat(node)
 
 

@@ -17,6 +17,7 @@ from trioquorum.tree.children import walked
 from trioquorum.tree.digest import VERSION, WRAP
 from trioquorum.tree.node import write_persisted_stat
 from trioquorum.tree.nodes import DataTree
+from trioquorum.tree.paths import ROOT
 from trioquorum.wire.fields import decode_buffer, decode_text, encode_text, write_buffer, write_text
 from trioquorum.wire.records import Acl
 
@@ -95,25 +96,23 @@ def _front(sessions: list[tuple[int, int]], acls: list[tuple[int, tuple[Acl, ...
 def _nodes(tree: DataTree, chunk_bytes: int) -> Iterator[bytes]:
     """Every node behind its parent, siblings together, each as it is when its turn comes."""
     nodes = tree.nodes
-    waiting = [("", iter(("",)))]
+    waiting = [iter((ROOT,))]
     out = BytesWriter()
     count = 0
     while waiting:
-        prefix, names = waiting[-1]
-        name = next(names, None)
-        if name is None:
+        path = next(waiting[-1], None)
+        if path is None:
             waiting.pop()
             continue
-        path = prefix + name
-        node = nodes.get(path or "/")
+        node = nodes.get(path)
         if node is None:
             continue  # deleted since its parent was written
-        write_text(out, path)
+        write_text(out, path if path != ROOT else "")
         write_buffer(out, node.data)
         write_i64_be(out, node.acl)
         write_persisted_stat(out, node)
         if node.children:
-            waiting.append((f"{path}/", walked(node.children)))
+            waiting.append(walked(node.children))
         count += 1
         if count >= NODES_PER_CHUNK or len(out) >= chunk_bytes:
             yield out.getvalue()

@@ -1,4 +1,4 @@
-"""Names of the children of one znode: a dict, and for a very long list pages that can be walked while it changes."""
+"""Paths of the children of one znode: a dict, and for a very long list pages that can be walked while it changes."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -7,34 +7,34 @@ from typing import Final
 import msgspec
 
 NARROW_MAX: Final = 4096
-"""A dict with more names gets pages: copying one of these takes a fraction of a millisecond."""
+"""A dict with more paths gets pages: copying one of these takes a fraction of a millisecond."""
 
 PAGE_MAX: Final = 1024
 _SPARSE_MIN: Final = 64
 
 
 class _Page(msgspec.Struct, gc=False):
-    """Names in the order in which they came; ``live`` of them are still there and were not added anew elsewhere."""
+    """Paths in the order in which they came; ``live`` of them are still there and were not added anew elsewhere."""
 
     number: int
-    names: list[str]
+    paths: list[str]
     live: int
 
 
 class WideChildren:
-    """As much of a dict as the tree needs, in the same order: each name with its page, and each page with its names.
+    """As much of a dict as the tree needs, in the same order: each path with its page, and each page with its paths.
 
-    A walk copies page after page. Names never change their page while they stay, and come into the last one only.
+    A walk copies page after page. Paths never change their page while they stay, and come into the last one only.
     """
 
     __slots__ = ("_last", "_page_of", "_pages")
 
-    def __init__(self, names: dict[str, None]) -> None:
+    def __init__(self, paths: dict[str, None]) -> None:
         self._pages: dict[int, _Page] = {}
         self._page_of: dict[str, _Page] = {}
         self._last = self._begin_page(0)
-        for name in names:
-            self[name] = None
+        for path in paths:
+            self[path] = None
 
     def __len__(self) -> int:
         return len(self._page_of)
@@ -42,32 +42,32 @@ class WideChildren:
     def __iter__(self) -> Iterator[str]:
         return iter(self._page_of)
 
-    def __setitem__(self, name: str, value: None) -> None:
-        """Add a name, behind the others."""
-        if name in self._page_of:
+    def __setitem__(self, path: str, value: None) -> None:
+        """Add a path, behind the others."""
+        if path in self._page_of:
             return
         page = self._last
-        if len(page.names) >= PAGE_MAX:
+        if len(page.paths) >= PAGE_MAX:
             page = self._last = self._begin_page(page.number + 1)
-        page.names.append(name)
+        page.paths.append(path)
         page.live += 1
-        self._page_of[name] = page
+        self._page_of[path] = page
 
-    def pop(self, name: str, default: None) -> None:
-        """Remove a name, if it is there."""
-        page = self._page_of.pop(name, default)
+    def pop(self, path: str, default: None) -> None:
+        """Remove a path, if it is there."""
+        page = self._page_of.pop(path, default)
         if page is None:
             return
         page.live -= 1
         if not page.live and page is not self._last:
             del self._pages[page.number]
-        elif len(page.names) > 2 * page.live + _SPARSE_MIN:
-            page.names = self._living(page)
+        elif len(page.paths) > 2 * page.live + _SPARSE_MIN:
+            page.paths = self._living(page)
 
     def walk(self) -> Iterator[str]:
-        """Every name that is there from now to the end, once; of the others that are there now any, once at most."""
+        """Every path that is there from now to the end, once; of the others that are there now any, once at most."""
         *full, last = self._pages.values()
-        # Into the last page new names may still come, among them some that went from a page that was walked.
+        # Into the last page new paths may still come, among them some that went from a page that was walked.
         return chain(chain.from_iterable(map(self._living, full)), self._living(last))
 
     def _begin_page(self, number: int) -> _Page:
@@ -75,16 +75,16 @@ class WideChildren:
         return page
 
     def _living(self, page: _Page) -> list[str]:
-        """Its names without those that went; one that went and came back is in the list twice."""
-        if page.live == len(page.names):
-            return page.names[:]
+        """Its paths without those that went; one that went and came back is in the list twice."""
+        if page.live == len(page.paths):
+            return page.paths[:]
         page_of = self._page_of
-        return [name for name in dict.fromkeys(page.names) if page_of.get(name) is page]
+        return [path for path in dict.fromkeys(page.paths) if page_of.get(path) is page]
 
 
 Children = dict[str, None] | WideChildren
 
 
 def walked(children: Children) -> Iterator[str]:
-    """The names as far as they stay, while they may change (see ``WideChildren.walk``)."""
+    """The paths as far as they stay, while they may change (see ``WideChildren.walk``)."""
     return iter(tuple(children)) if isinstance(children, dict) else children.walk()

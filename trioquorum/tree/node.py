@@ -17,8 +17,9 @@ PERSISTED = Struct(">qqqqiiiqq")
 class Node(msgspec.Struct, gc=False):
     """One znode. ``stat`` is what clients see; ``cversion`` and ``owner`` are the stored values behind it.
 
-    ``children`` holds names, in the order of their creation unless there are very many, and is None while there are
-    none. ``acl`` is an id of the tree's ``AclCache``. ``digest`` is the node's part in the tree's digest.
+    ``children`` holds their paths, the very texts by which the tree finds them, so that each is kept once: in the
+    order of their creation unless there are very many; it is None while there are none. ``acl`` is an id of the tree's
+    ``AclCache``. ``digest`` is the node's part in the tree's digest.
     """
 
     data: bytes | None

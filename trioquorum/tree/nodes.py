@@ -108,8 +108,7 @@ class DataTree:
             parent = self.nodes.get(parent_of(path))
             if parent is None:
                 raise CorruptSnapshot(f"{path} has no parent")
-            name = path[path.rfind("/") + 1 :]
-            _add_child(parent, name)
+            _add_child(parent, path)
         self.nodes[path] = Node(data, acl, stat.getvalue(), None, cversion, owner)
         self.data_bytes += len(path) + length
         if owner:
@@ -180,7 +179,7 @@ class DataTree:
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
-        _add_child(parent, name)
+        _add_child(parent, path)
         self._adopt(parent_path, parent, parent_cversion, zxid)
         if self.keeps_digest:
             self._sum(path, node)
@@ -201,12 +200,12 @@ class DataTree:
         if node is not None:
             if node.children is not None:
                 # Replay over a fuzzy snapshot: the children were made later and will be made again.
-                for name in tuple(node.children):
-                    self._drop_subtree(f"{path}/{name}")
+                for child in tuple(node.children):
+                    self._drop_subtree(child)
             self._drop(path, node)
             children = parent.children
             if children is not None:
-                children.pop(path[path.rfind("/") + 1 :], None)
+                children.pop(path, None)
                 if not children:
                     parent.children = None
         _restat(parent, max(zxid, pzxid_of(parent)))
@@ -320,19 +319,19 @@ class DataTree:
             node = self.nodes[path]
             self._drop(path, node)
             self.acls.release(node.acl)
-            below.extend(f"{path}/{name}" for name in node.children or ())
+            below.extend(node.children or ())
 
 
 NewTree = Callable[[], DataTree]
 """Makes a tree as a server was told to have it."""
 
 
-def _add_child(parent: Node, name: str) -> None:
+def _add_child(parent: Node, path: str) -> None:
     children = parent.children
     if children is None:
-        parent.children = {name: None}
+        parent.children = {path: None}
         return
-    children[name] = None
+    children[path] = None
     if len(children) > NARROW_MAX and isinstance(children, dict):
         parent.children = WideChildren(children)
 

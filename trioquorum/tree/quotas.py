@@ -103,7 +103,7 @@ def load(tree: "DataTree") -> None:
         path = below.pop()
         children = tree.nodes[path].children
         if children:
-            below.extend([f"{path}/{name}" for name in children])
+            below.extend(children)
         elif path.endswith(f"/{LIMITS}") and (subject := _subject(path)):
             tree.quotas.add(subject)
     for subject in tree.quotas:
@@ -138,7 +138,7 @@ def _recount(tree: "DataTree", subject: str) -> None:
         node = tree.nodes[path]
         nodes += 1
         size += len(node.data or b"")
-        below.extend([f"{path}/{name}" for name in node.children or ()])
+        below.extend(node.children or ())
     _rewrite(stats, {COUNT: nodes, BYTES: size})
 
 

@@ -6,6 +6,8 @@ its docstring names. A watch is registered here, in the same step as the read, s
 
 from collections.abc import Sequence
 
+from librt.strings import BytesWriter, write_i32_be
+
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import OPEN_ACL_ID, Identity, allowed, check_acl, redacted
 from trioquorum.tree.node import Node, mzxid_of, pzxid_of
@@ -13,7 +15,7 @@ from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import ROOT
 from trioquorum.tree.watches import KINDS, Watcher
 from trioquorum.wire.client import MultiResult, encode_multi_response
-from trioquorum.wire.fields import encode_buffer
+from trioquorum.wire.fields import encode_buffer, write_text
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import EventType, Op, Perm
 from trioquorum.wire.records import (
@@ -77,7 +79,14 @@ def get_children(tree: DataTree, path: str | None, auth: Auth, watcher: Watcher 
     node = _node(tree, path, auth)
     if watcher is not None and path is not None:
         tree.watches.add_child(path, watcher)
-    return ChildrenResponse(list(node.children or ())).encode()
+    out = BytesWriter()
+    children = node.children
+    write_i32_be(out, len(children) if children is not None else 0)
+    if children is not None:
+        start = len(path) + 1 if path is not None and path != ROOT else 1
+        for child in children:
+            write_text(out, child[start:])
+    return out.getvalue()
 
 
 def get_children2(tree: DataTree, path: str | None, auth: Auth, watcher: Watcher | None = None) -> bytes:
@@ -126,9 +135,8 @@ def get_all_children_number(tree: DataTree, path: str | None, auth: Auth) -> byt
     below = [(path, node)]
     while below:
         path, node = below.pop()
-        for name in node.children or ():
+        for child in node.children or ():
             count += 1
-            child = f"{path}/{name}"
             below.append((child, tree.nodes[child]))
     return IntResponse(count).encode()
 
