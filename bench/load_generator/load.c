@@ -173,8 +173,7 @@ static void worked(struct load *load, struct worker *worker, bool refill)
     uint32_t answered = worker_take(worker, now, load->latencies);
     load->under_way -= answered;
     load->checked += answered;
-    if (refill && answered)
-        ask(load, worker, answered, now);
+    ask(load, worker, refill ? answered : 0, now);
 }
 
 static int wait_ms(const struct load *load, int64_t until, int64_t now)
@@ -345,9 +344,7 @@ int main(int count, char **arguments)
     epoll_ctl(load.epoll, EPOLL_CTL_ADD, load.timer, &event);
     int64_t began = now_ns();
     if (!load.job.reuse) {
-        put_create(&first->client.out, (int32_t)++first->sent, load.job.root, (const uint8_t *)"", 0);
-        client_call(&first->client, (int32_t)first->sent);
-        first->answered++;
+        worker_make_root(first);
         run_phase(&load, FILL, "creates");
     }
     double filled_s = (double)(now_ns() - began) / 1e9;
@@ -357,10 +354,8 @@ int main(int count, char **arguments)
         printf("{\"elapsed_s\":0");
     if (!load.keep) {
         run_phase(&load, CLEAN, "deletes");
-        if (!load.job.reuse) {
-            put_delete(&first->client.out, (int32_t)++first->sent, load.job.root);
-            client_call(&first->client, (int32_t)first->sent);
-        }
+        if (!load.job.reuse)
+            worker_remove_root(first);
     }
     leave(&load);
     printf(",\"filled_s\":%.3f,\"checked\":%llu}\n", filled_s, (unsigned long long)load.checked);
