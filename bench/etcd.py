@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from http.client import HTTPException
 from typing import Final
 from urllib.request import urlopen
 
@@ -71,9 +72,9 @@ class Etcd(Servers):
         return ["etcd", *(f"--{name}={value}" for name, value in settings.items())]
 
     def mode(self, i: int) -> str | None:
-        told = dict(self._metrics(i))
-        if not told.get("etcd_server_has_leader"):
+        if b'"true"' not in self._ask(i, "health"):  # a read that takes a quorum
             return None
+        told = dict(self._metrics(i))
         if len(self.peers) == 1:
             return "standalone"
         return "leader" if told.get("etcd_server_is_leader") else "follower"
@@ -83,15 +84,19 @@ class Etcd(Servers):
 
     def _metrics(self, i: int) -> Iterator[tuple[str, float]]:
         """Those without labels; none when nobody answers."""
-        try:
-            with urlopen(f"http://{HOST}:{self.peers[i].client}/metrics", timeout=_TIMEOUT_S) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            return
-        for line in lines:
+        for line in self._ask(i, "metrics").decode().splitlines():
             if not line.startswith("#") and "{" not in line:
                 name, _, value = line.partition(" ")
                 yield name, float(value)
+
+    def _ask(self, i: int, what: str) -> bytes:
+        """Nothing when nobody answers."""
+        try:
+            with urlopen(f"http://{HOST}:{self.peers[i].client}/{what}", timeout=_TIMEOUT_S) as answer:
+                found: bytes = answer.read()
+                return found
+        except (OSError, HTTPException):
+            return b""
 
     def make_ready(self, workload: Workload) -> None:
         """See ``note``."""
