@@ -1,4 +1,4 @@
-"""``python -m bench``: this server measured, next to Java's and next to itself."""
+"""``python -m bench``: this server measured, next to Java's and others, and next to itself."""
 
 import resource
 import tempfile
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import (
+    comparators,
     generate,
     java,
     machine,
@@ -25,10 +26,10 @@ from bench import (
     snapshots as taken,
     watches as watch_tables,
 )
-from bench.contest import Contest, Contestants
+from bench.contest import Contest, Contestants, left_out
 from bench.profiling import profile as profiling
 from bench.results import Lines, Results
-from bench.servers import Servers, Trioquorum
+from bench.servers import Servers, Trioquorum, ZooKeepers
 from bench.workload import Workload, chosen, suites
 
 DEFAULT = ("throughput",)
@@ -72,19 +73,24 @@ def run(
 @app.command()
 def compare(
     names: Names = None,
+    against: Annotated[list[comparators.Name], typer.Option(help="With whom; may be given more than once.")] = [  # noqa: B006
+        comparators.Name.JAVA
+    ],
     rounds: Rounds = 5,
     seconds: Seconds = None,
     heat_up_s: HeatUp = 50,
     out: Output = None,
     folder: Folder = None,
 ) -> None:
-    """Measure this server and Java's in turn."""
+    """Measure this server and others in turn."""
     contestants: dict[str, type[Servers]] = {Trioquorum.name: Trioquorum}
-    missing = java.why_missing()
-    if missing is None:
-        contestants[java.JavaZooKeeper.name] = java.JavaZooKeeper
-    else:
-        typer.echo(missing, err=True)
+    for name in against:
+        other = comparators.COMPARATORS[name]
+        missing = other.why_missing()
+        if missing is None:
+            contestants[other.kind.name] = other.kind
+        else:
+            typer.echo(missing, err=True)
     found = _contest(contestants, _workloads(names, seconds), rounds, heat_up_s, out, folder)
     typer.echo("\n\n".join(part for part in (reports.goals(found), reports.overview(found)) if part))
 
@@ -161,7 +167,7 @@ def sessions(
     folder: Folder = None,
 ) -> None:
     """Idle sessions with a watch each on one peer of three: memory, CPU time, a change of leaders."""
-    kinds: list[type[Servers]] = [Trioquorum]
+    kinds: list[type[ZooKeepers]] = [Trioquorum]
     if java_too and java.why_missing() is None:
         kinds.append(java.JavaZooKeeper)
     with _scratch(folder, 2 * count) as scratch:
@@ -228,8 +234,10 @@ def _contest(
     """Run everything, with a bar on standard error; the machine's line comes first."""
     with _scratch(folder) as scratch:
         lines = Lines(out)
-        described = machine.description(scratch)
+        described = machine.description(scratch) | comparators.versions(contestants)
         lines.add({"machine": described})
+        for line in left_out(contestants, workloads):
+            typer.echo(line, err=True)
         contest = Contest(contestants, rounds, heat_up_s, scratch, lines)
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=console) as progress:

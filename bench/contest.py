@@ -10,7 +10,7 @@ from typing import Final
 from bench import data, lifecycle
 from bench.loads import Ensemble, Figures, Histogram, heat_up
 from bench.results import Lines, Results, Run
-from bench.servers import Servers
+from bench.servers import Servers, ZooKeepers
 from bench.workload import Workload
 
 ON_ENSEMBLES: Final = ("load", "half", "watches")
@@ -36,7 +36,7 @@ class Contest:
 
     def total(self, workloads: Mapping[str, Workload]) -> int:
         """How many runs there are."""
-        return sum(self._rounds_of(it) for it in workloads.values()) * len(self.contestants)
+        return sum(self._rounds_of(it) * len(self._able(it)) for it in workloads.values())
 
     def run(self, workloads: Mapping[str, Workload]) -> Results:
         """Every workload, in rounds; those on the same ensembles together.
@@ -55,16 +55,28 @@ class Contest:
     def _rounds_of(self, workload: Workload) -> int:
         return self.rounds if workload.rounds is None else workload.rounds
 
-    def _in_turn(self, round_: int) -> list[str]:
-        names = list(self.contestants)
+    def _able(self, workload: Workload) -> list[str]:
+        return [name for name, kind in self.contestants.items() if kind.why_not(workload) is None]
+
+    def _in_turn(self, round_: int, workload: Workload) -> list[str]:
+        names = self._able(workload)
         return names if round_ % 2 == 0 else names[::-1]
 
-    def make(self, name: str) -> lifecycle.Make:
-        """How a contestant's servers are made."""
+    def _make(self, name: str, folder: Path, workload: Workload) -> Servers:
         kind = self.contestants[name]
-        return lambda folder, workload: kind(
+        return kind(
             folder, workload.peers, many_clients=workload.measure != "start", transport=_transport(kind, workload)
         )
+
+    def _zookeepers(self, name: str) -> lifecycle.Make:
+        """How a contestant's servers are made, for what only a ZooKeeper is asked."""
+
+        def make(folder: Path, workload: Workload) -> ZooKeepers:
+            made = self._make(name, folder, workload)
+            assert isinstance(made, ZooKeepers)
+            return made
+
+        return make
 
     def _new_folder(self, name: str) -> Path:
         self._serial += 1
@@ -73,13 +85,13 @@ class Contest:
     def _run_alone(self, name: str, workload: Workload) -> None:
         """Servers of its own for each run. The first start of each contestant fills caches and does not count."""
         if workload.measure == "start":
-            for contestant in self.contestants:
+            for contestant in self._able(workload):
                 self.doing(f"{contestant}: a first start")
-                lifecycle.start(self.make(contestant), self._new_folder(contestant), workload)
+                lifecycle.start(self._zookeepers(contestant), self._new_folder(contestant), workload)
         for round_ in range(self._rounds_of(workload)):
-            for contestant in self._in_turn(round_):
+            for contestant in self._in_turn(round_, workload):
                 self.doing(f"{contestant}: {name}")
-                make, folder = self.make(contestant), self._new_folder(contestant)
+                make, folder = self._zookeepers(contestant), self._new_folder(contestant)
                 times: Histogram = []
                 if workload.measure == "start":
                     figures = lifecycle.start(make, folder, workload)
@@ -98,9 +110,9 @@ class Contest:
         any_workload = next(iter(workloads.values()))
         with ExitStack() as stack:
             ensembles: dict[str, Ensemble] = {}
-            for name in self.contestants:
+            for name in {name: None for workload in workloads.values() for name in self._able(workload)}:
                 self.doing(f"{name}: start")
-                servers = stack.enter_context(self.make(name)(self._new_folder(name), any_workload))
+                servers = stack.enter_context(self._make(name, self._new_folder(name), any_workload))
                 servers.start()
                 servers.wait_serving()
                 ensembles[name] = Ensemble(servers)
@@ -112,7 +124,7 @@ class Contest:
                     for what in heat_up(ensemble, self.heat_up_s):
                         self.doing(f"{name}: warming up, {what}")
             for round_, name, workload in self._schedule(workloads):
-                for contestant in self._in_turn(round_):
+                for contestant in self._in_turn(round_, workload):
                     self.doing(f"{contestant}: {name}")
                     figures, histogram = _measure(ensembles[contestant], workload)
                     self._note(name, contestant, round_, workload, figures, histogram)
@@ -134,10 +146,21 @@ class Contest:
             setup=workload,
             figures={figure: round(value, 6) for figure, value in figures.items()},
             latency_us=histogram,
+            note=self.contestants[contestant].note,
         )
         self._results.runs.append(run)
         self._lines.add(run)
         self.done()
+
+
+def left_out(contestants: Contestants, workloads: Mapping[str, Workload]) -> list[str]:
+    """A line for every contestant and reason for which it is not asked for some of the workloads."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, workload in workloads.items():
+        for contestant, kind in contestants.items():
+            if (why := kind.why_not(workload)) is not None:
+                found.setdefault((contestant, why), []).append(name)
+    return [f"{contestant} is left out of {', '.join(names)}: {why}" for (contestant, why), names in found.items()]
 
 
 def setting_of(workload: Workload) -> Setting | None:
@@ -149,7 +172,7 @@ def setting_of(workload: Workload) -> Setting | None:
 
 
 def _transport(kind: type[Servers], workload: Workload) -> str:
-    """Java's links are TCP in any case."""
+    """Links of others are TCP in any case."""
     return workload.transport if workload.transport in kind.transports else kind.transports[0]
 
 

@@ -17,7 +17,7 @@ from bench.lifecycle import IDLE_S, Make, until_served
 from bench.loads import Figures, Histogram
 from bench.micro.tree import TIME_MS
 from bench.results import percentile_ms
-from bench.servers import Servers
+from bench.servers import ZooKeepers
 from bench.snapshots import SESSION, VALUE_BYTES, fill
 from bench.workload import Workload
 from trioquorum.events import Events
@@ -53,7 +53,7 @@ def _parents(workload: Workload) -> int:
     return max(1, workload.znodes // CHILDREN)
 
 
-def _started(servers: Servers, data: Path, *lines: str) -> None:
+def _started(servers: ZooKeepers, data: Path, *lines: str) -> None:
     """Give the one server its files."""
     servers.configure(*lines)
     (folder,) = servers.data_folders(1)
@@ -105,7 +105,7 @@ def _snapshot(make: Make, folder: Path, workload: Workload, data: Path) -> tuple
         }, outcome.ping_us
 
 
-def _taken_ms(servers: Servers) -> list[int]:
+def _taken_ms(servers: ZooKeepers) -> list[int]:
     """Of every snapshot that the server's log tells of."""
     text = (servers.folder / "peer1.log").read_text(errors="replace")
     return [int(java or ours) for java, ours in TAKEN.findall(text)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,7 +15,13 @@ SOURCES: Final = Path(__file__).parent / "load_generator"
 COMPILER_FLAGS: Final = ("-std=gnu11", "-O2")
 ENDING_S: Final = 30.0
 """How long a generator may take to end after its last line; the waits before that it bounds itself."""
-_PROGRAMS: Final = {"load": "load.c worker.c client.c wire.c settings.c", "watch": "watch.c client.c wire.c settings.c"}
+_COMMON: Final = "client.c wire.c settings.c"
+_PROGRAMS: Final = {
+    "load": f"load.c worker.c plan.c session.c {_COMMON}",
+    "etcd": f"load.c etcd.c http2.c plan.c {_COMMON}",
+    "watch": f"watch.c session.c {_COMMON}",
+}
+OnLine = Callable[[str], None]
 _REPOSITORY: Final = Path(__file__).parent.parent
 
 
@@ -27,7 +33,8 @@ class Job(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a load is: see ``load_generator/load.c``. ``pids`` are the servers whose CPU time is read.
 
     ``rate`` above 0 is an open loop of so many requests a second. ``measure_s`` may be 0: then ``nodes`` znodes of each
-    connection are created only. ``keep`` leaves them there, for a later job with ``reuse``.
+    connection are created only. ``keep`` leaves them there, for a later job with ``reuse``. ``probes``: pings beside
+    the load.
     """
 
     ports: list[int]
@@ -44,20 +51,22 @@ class Job(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     measure_s: float = 3.0
     keep: bool = False
     reuse: bool = False
+    probes: bool = True
 
 
 class Outcome(msgspec.Struct, kw_only=True):
     """What was measured over ``elapsed_s``, after the warm-up.
 
-    ``cpu_s`` is per process of ``Job.pids``; ``generator_share`` is the generator's CPU time per elapsed second; the
-    histograms are lists of (µs, how many); ``checked`` counts the replies of the whole run.
+    ``cpu_s`` is per process of ``Job.pids``; ``generator_share`` is the generator's CPU time per elapsed second, None
+    where its work is done inside the servers; the histograms are lists of (µs, how many); ``checked`` counts all
+    replies of the run.
     """
 
     elapsed_s: float
     sets: int = 0
     gets: int = 0
     creates: int = 0
-    generator_share: float = 0.0
+    generator_share: float | None = 0.0
     cpu_s: list[float] = []
     latency_us: list[tuple[float, int]] = []
     ping_us: list[tuple[float, int]] = []
@@ -92,16 +101,20 @@ def remove_compiled() -> None:
         _compiled.cache_clear()
 
 
-def load(job: Job, on_line: Callable[[str], None] = lambda line: None) -> Outcome:
+def load(job: Job, on_line: OnLine = lambda line: None, program: Literal["load", "etcd"] = "load") -> Outcome:
     """Run one job in a process of its own; ``on_line`` hears "measuring" and "measured" when these begin and end.
+
+    ``etcd`` asks for the same, but etcd for it, and takes a compiler.
 
     Raises:
         GeneratorFailed: with what the generator says.
     """
+    if compiler() is None and program != "load":
+        raise GeneratorFailed("etcd is asked by a C program, and no cc is on PATH")
     if compiler() is None:
         command = [sys.executable, "-m", "bench.generator", msgspec.json.encode(job).decode()]
     else:
-        command = [str(_compiled() / "load"), *_arguments(job)]
+        command = [str(_compiled() / program), *_arguments(job)]
     return msgspec.json.decode(_run(command, on_line), type=Outcome)
 
 
@@ -130,12 +143,13 @@ def _arguments(job: Job) -> list[str]:
         **{name: getattr(job, name) for name in ("rate", "warm_up_s", "measure_s")},
         "keep": int(job.keep),
         "reuse": int(job.reuse),
+        "probes": int(job.probes),
         **job.mix,
     }
     return [f"{name}={value}" for name, value in settings.items()]
 
 
-def _run(command: Sequence[str], on_line: Callable[[str], None]) -> str:
+def _run(command: Sequence[str], on_line: OnLine) -> str:
     """The last line that a generator writes."""
     last = ""
     with subprocess.Popen(

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from bench.servers import HOST, Servers
+from bench.servers import HOST, ZooKeepers
 
 _JARS: Final = Path("/usr/share/java")
 _MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -51,7 +51,7 @@ def _class_path(folder: Path) -> str:
     return ":".join(str(it) for it in (folder, *jars) if it.exists())
 
 
-class JavaZooKeeper(Servers):
+class JavaZooKeeper(ZooKeepers):
     """Defaults, except for ports of their own, and for ``mntr``, which tells how often a log was flushed."""
 
     name = "java"

@@ -9,7 +9,7 @@ from typing import Final
 from bench import wire
 from bench.loads import Ensemble, Figures, memory
 from bench.race import Runner, first_write
-from bench.servers import Servers
+from bench.servers import ZooKeepers
 from bench.workload import Workload
 
 IDLE_S: Final = 5.0
@@ -18,7 +18,7 @@ JOIN_POLL_S: Final = 0.005
 JOIN_PATIENCE_S: Final = 0.1
 """How long a handshake may stay unanswered at first; doubles each time it did (see ``race.PATIENCE_S``)."""
 
-Make = Callable[[Path, Workload], Servers]
+Make = Callable[[Path, Workload], ZooKeepers]
 """Servers in a folder, as a workload wants them; not started."""
 
 
@@ -46,7 +46,7 @@ def failover(make: Make, folder: Path, workload: Workload) -> tuple[Figures, lis
         return {"failover_s": statistics.median(times)}, times
 
 
-def _kill(servers: Servers, leader: int, name: str) -> float:
+def _kill(servers: ZooKeepers, leader: int, name: str) -> float:
     """Kill the leader; seconds until a client that was connected to a survivor has its write acknowledged.
 
     The clients write at once on their open connections. When a survivor closes one, its client comes back with the
@@ -92,7 +92,7 @@ def join(make: Make, folder: Path, workload: Workload) -> Figures:
         return {"join_s": join_s, "fill_per_s": fill_per_s}
 
 
-def until_served(servers: Servers, i: int, path: str) -> float:
+def until_served(servers: ZooKeepers, i: int, path: str) -> float:
     """The ``time.perf_counter`` when peer ``i`` first answers a read of ``path``.
 
     Raises:

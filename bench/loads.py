@@ -1,13 +1,13 @@
 """Loads on ensembles that are up: at full speed, at half of it, and watches; what one run says in figures."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from bench import generate, machine
-from bench.generate import Job, Outcome
+from bench.generate import Job, OnLine, Outcome
 from bench.results import percentile_ms
-from bench.servers import Servers, followers_first, fsyncs
+from bench.servers import Servers, followers_first
 from bench.workload import Workload
 
 WARM_UP_S: Final = 1.0
@@ -17,7 +17,6 @@ _numbers: Final = itertools.count(1)
 
 Figures = dict[str, float]
 Histogram = list[tuple[float, int]]
-OnLine = Callable[[str], None]
 
 
 def _nobody(line: str) -> None:
@@ -36,7 +35,7 @@ class Ensemble:
         self.root = f"/filled{next(_numbers)}"
         job = _job(self.servers, workload, self.root)
         job.nodes, job.measure_s, job.keep, job.depth = workload.znodes // workload.clients, 0, True, FILL_DEPTH
-        return workload.znodes / generate.load(job).filled_s
+        return workload.znodes / self.servers.load(job, _nobody).filled_s
 
     def run(self, workload: Workload, on_line: OnLine = _nobody) -> tuple[Figures, Histogram]:
         """One run of a load, at full speed; ``on_line``: see ``generate.load``.
@@ -68,6 +67,7 @@ class Ensemble:
 
     def _generate(self, workload: Workload, rate_per_s: float, on_line: OnLine = _nobody) -> tuple[Outcome, int]:
         """An outcome, and how often all servers together flushed in the measured time."""
+        self.servers.make_ready(workload)
         job = _job(self.servers, workload, self.root if workload.znodes and self.root else f"/load{next(_numbers)}")
         job.rate = rate_per_s
         if workload.znodes:
@@ -77,10 +77,10 @@ class Ensemble:
         def count(line: str) -> None:
             on_line(line)
             if line in ("measuring", "measured"):
-                counts.append(sum(fsyncs(self.servers.peers[i].client) for i in self.servers.processes))
+                counts.append(sum(map(self.servers.fsyncs, self.servers.processes)))
 
         try:
-            outcome = generate.load(job, count)
+            outcome = self.servers.load(job, count)
         except generate.GeneratorFailed:
             self.servers.check_alive()
             raise
@@ -118,13 +118,18 @@ def _figures(workload: Workload, outcome: Outcome, servers: Servers, flushed: in
         "p99_ms": percentile_ms(outcome.latency_us, 0.99),
         "p999_ms": percentile_ms(outcome.latency_us, 0.999),
         "cpu_s_per_100k": sum(outcome.cpu_s) / operations * 100_000,
-        "generator_share": outcome.generator_share,
+        "leader_share": outcome.cpu_s[-1] / outcome.elapsed_s,  # the leader is the last, see followers_first
         **memory(servers),
     }
+    if len(outcome.cpu_s) > 1:
+        figures["follower_share"] = sum(outcome.cpu_s[:-1]) / (len(outcome.cpu_s) - 1) / outcome.elapsed_s
+    if outcome.generator_share is not None:
+        figures["generator_share"] = outcome.generator_share
     if outcome.ping_us:
         figures["ping_p50_ms"] = percentile_ms(outcome.ping_us, 0.5)
         figures["ping_p99_ms"] = percentile_ms(outcome.ping_us, 0.99)
     if flushed and workload.mix.keys() - {"get"}:
+        figures["fsyncs_per_s"] = flushed / outcome.elapsed_s
         figures["writes_per_fsync"] = (outcome.sets + outcome.creates) * len(servers.processes) / flushed
     return figures
 
@@ -141,10 +146,13 @@ def memory(servers: Servers) -> Figures:
 def heat_up(ensemble: Ensemble, seconds: float) -> Iterator[str]:
     """Work for so long in all; says what it does next.
 
-    A virtual machine compiles what it sees often, and until it has is slow and burns CPU time.
+    A virtual machine compiles what it sees often, and until it has is slow and burns CPU time. What the servers cannot
+    do is left out.
     """
     shapes = [({"set": 1}, 16, 64), ({"create": 1}, 16, 64), ({"get": 1}, 200, 1), ({"get": 4, "set": 1}, 16, 64)]
     shapes += [({"set": 1}, 200, 1)]
     for mix, clients, depth in shapes:
-        yield " ".join(mix)
-        ensemble.run(Workload(mix=mix, clients=clients, depth=depth, seconds=seconds / len(shapes)))
+        workload = Workload(mix=mix, clients=clients, depth=depth, seconds=seconds / len(shapes))
+        if ensemble.servers.why_not(workload) is None:
+            yield " ".join(mix)
+            ensemble.run(workload)

@@ -24,7 +24,7 @@ def description(folder: Path) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "kernel": platform.release(),
         "file_system": _output(["stat", "--file-system", "--format=%T", str(folder)]),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "trio": trio.__version__,
         "commit": commit(REPOSITORY),

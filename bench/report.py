@@ -15,8 +15,8 @@ GENERATOR_BOUND: Final = 0.9
 OURS: Final = "trioquorum"
 JAVA: Final = "java"
 HOW_TO_READ: Final = (
-    "Medians of rounds in which contestants took turns; a ratio whose range by round is wide decides nothing. A star: "
-    "the generator may have been the limit."
+    "Medians of rounds in which contestants took turns; a ratio whose range by round is wide decides nothing. It is "
+    "of the sessions in which both were measured. A star: the generator may have been the limit."
 )
 SHARES: Final = {0.5: "50 %", 0.9: "90 %", 0.99: "99 %", 0.999: "99.9 %", 0.9999: "99.99 %"}
 _CURVE_POINTS: Final = 80
@@ -81,20 +81,20 @@ def goals(results: Results) -> str:
 
 
 def overview(results: Results) -> str:
-    """Every figure of every workload, the median for each contestant, and the ratio of the first two."""
+    """Every figure of every workload, the median for each contestant, and the ratios of the first to all others."""
     contestants = results.contestants()
-    two = contestants[:2] if len(contestants) > 1 else []
+    first, others = contestants[0], contestants[1:]
     rows = []
     for name in results.workloads():
         for figure in results.figures(name):
             row = [name, FIGURES[figure].label]
             row += [_median(results, name, contestant, figure) for contestant in contestants]
-            if two:
-                ratio = ratio_of_medians(results, name, figure, *two)
-                by_round = ratios(results, name, figure, *two)
+            for other in others:
+                ratio = ratio_of_medians(results, name, figure, first, other)
+                by_round = ratios(results, name, figure, first, other)
                 row += ["–" if ratio is None else f"{ratio:.2f}", spread(by_round) if by_round else "–"]
             rows.append(row)
-    extra = [f"{two[0]} ÷ {two[1]}", "by round"] if two else []
+    extra = [cell for other in others for cell in (f"{first} ÷ {other}", "by round")]
     return table(["workload", "figure", *contestants, *extra], rows)
 
 
@@ -122,8 +122,10 @@ def throughput_plot(results: Results) -> str | None:
     for name, workload in results.workloads().items():
         if workload.measure == "load" and not workload.scales and workload.clients * workload.depth > 1:
             rates = {it: results.median(name, it, "rate_per_s") for it in results.contestants()}
-            groups[name] = {contestant: rate for contestant, rate in rates.items() if rate is not None}
-    return plots.bars("Operations a second", groups, lambda rate: f"{rate:,.0f}") if groups else None
+            groups[name] = {contestant: rate for contestant, rate in rates.items() if rate}
+    groups = {name: group for name, group in groups.items() if group}
+    title = "Operations a second, each workload on a scale of its own"
+    return plots.bars(title, groups, lambda rate: f"{rate:,.0f}") if groups else None
 
 
 def latency_plot(results: Results, name: str) -> str | None:
@@ -165,18 +167,27 @@ def _curve(histogram: list[tuple[float, int]]) -> list[tuple[float, float]]:
 def scaling_plot(results: Results, field: str) -> str | None:
     """Operations a second along a field of workloads, a line for each mix and contestant."""
     series: dict[str, list[tuple[float, float]]] = {}
+    groups: dict[str, str] = {}
     for name, workload in results.workloads().items():
         if workload.scales != field:
             continue
         for contestant in results.contestants():
             rate = results.median(name, contestant, "rate_per_s")
             if rate is not None:
-                series.setdefault(f"{contestant} {workload.label}", []).append((getattr(workload, field), rate))
+                line = f"{contestant} {workload.label}"
+                groups[line] = contestant
+                series.setdefault(line, []).append((getattr(workload, field), rate))
     if not series:
         return None
     what = field.replace("_", " ")
     return plots.lines(
-        f"Operations a second by {what}", series, x_label=what, y_label="operations/s", log_x=True, log_y=True
+        f"Operations a second by {what}",
+        {line: sorted(points) for line, points in series.items()},
+        x_label=what,
+        y_label="operations/s",
+        log_x=True,
+        log_y=True,
+        groups=groups,
     )
 
 
@@ -197,10 +208,16 @@ def write(results: Results, folder: Path) -> list[Path]:
     drawn = _plots(results)
     loads = [run.load_average for run in results.runs]
     met = goals(results)
+    notes = {run.contestant: run.note for run in results.runs if run.note}
     parts = [
         "# Figures",
         "\n".join(map(_machine, results.machines)),
         f"Load average of the machine while runs ended: {spread(loads)}. {HOW_TO_READ}",
+        *(
+            ["What others do otherwise:", "\n".join(f"- {who}: {note}." for who, note in notes.items())]
+            if notes
+            else []
+        ),
         *(["## Goals", met] if met else []),
         *(f"![{name.removesuffix('.svg')}]({name})" for name in drawn),
         "## Everything",

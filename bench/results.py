@@ -31,7 +31,10 @@ FIGURES: Final[dict[str, Figure]] = {
     "cpu_s_per_100k": Figure("CPU s per 100,000, all servers", -1),
     "ping_p50_ms": Figure("ping beside the load, p50, ms", -1),
     "ping_p99_ms": Figure("ping beside the load, p99, ms", -1),
+    "leader_share": Figure("leader, share of a core", 0),
+    "follower_share": Figure("follower, share of a core", 0),
     "writes_per_fsync": Figure("writes per fsync", 1),
+    "fsyncs_per_s": Figure("fsyncs/s, all servers", 0),
     "generator_share": Figure("generator, share of a core", 0),
     "start_s": Figure("start of all → first write, s", -1),
     "failover_s": Figure("kill -9 of the leader → first write, s", -1),
@@ -50,7 +53,11 @@ FIGURES: Final[dict[str, Figure]] = {
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One measurement of one contestant. ``latency_us`` is a histogram as (µs, requests)."""
+    """One measurement of one contestant. ``latency_us`` is a histogram as (µs, requests).
+
+    ``note`` says what the contestant does otherwise than the others. ``session`` is which run of the harness it was,
+    when several were read; rounds are only comparable within one.
+    """
 
     workload: str
     contestant: str
@@ -59,6 +66,8 @@ class Run(msgspec.Struct, kw_only=True):
     setup: Workload
     figures: dict[str, float]
     latency_us: list[tuple[float, int]] = []
+    note: str = ""
+    session: int = 0
 
 
 class Results(msgspec.Struct):
@@ -76,9 +85,9 @@ class Results(msgspec.Struct):
         return list(dict.fromkeys(run.contestant for run in self.runs))
 
     def of(self, workload: str, contestant: str) -> list[Run]:
-        """The runs of one contestant, by round."""
+        """The runs of one contestant, by session and round."""
         found = [run for run in self.runs if (run.workload, run.contestant) == (workload, contestant)]
-        return sorted(found, key=lambda run: run.round)
+        return sorted(found, key=lambda run: (run.session, run.round))
 
     def values(self, workload: str, contestant: str, figure: str) -> list[float]:
         """A figure of every round."""
@@ -125,7 +134,9 @@ def read(files: Iterable[Path]) -> Results:
         if "machine" in record:
             found.machines.append(record["machine"])
         elif "figures" in record:
-            found.runs.append(msgspec.convert(record, Run, strict=False))
+            run = msgspec.convert(record, Run, strict=False)
+            run.session = max(0, len(found.machines) - 1)
+            found.runs.append(run)
     return found
 
 
@@ -136,18 +147,23 @@ def _lines(files: Iterable[Path]) -> Iterator[bytes]:
 
 def ratios(results: Results, workload: str, figure: str, ours: str, theirs: str) -> list[float]:
     """Round by round, so that what both runs of a round suffered from the machine cancels out."""
-    pairs = zip(results.of(workload, ours), results.of(workload, theirs), strict=False)
-    return [
-        a.figures[figure] / b.figures[figure]
-        for a, b in pairs
-        if figure in a.figures and b.figures.get(figure) and a.round == b.round
-    ]
+    a, b = _by_round(results, workload, figure, ours), _by_round(results, workload, figure, theirs)
+    return [a[round_] / b[round_] for round_ in a if b.get(round_)]
+
+
+def _by_round(results: Results, workload: str, figure: str, contestant: str) -> dict[tuple[int, int], float]:
+    runs = results.of(workload, contestant)
+    return {(run.session, run.round): run.figures[figure] for run in runs if figure in run.figures}
 
 
 def ratio_of_medians(results: Results, workload: str, figure: str, ours: str, theirs: str) -> float | None:
-    """What goals are about."""
-    a, b = results.median(workload, ours, figure), results.median(workload, theirs, figure)
-    return None if a is None or not b else a / b
+    """What goals are about; of the sessions in which both were measured."""
+    a, b = _by_round(results, workload, figure, ours), _by_round(results, workload, figure, theirs)
+    common = {session for session, _ in a} & {session for session, _ in b}
+    if not common:
+        return None
+    middle = [statistics.median(it[key] for key in it if key[0] in common) for it in (a, b)]
+    return middle[0] / middle[1] if middle[1] else None
 
 
 def moved(by_round: Sequence[float]) -> bool:

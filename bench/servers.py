@@ -12,6 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
+from bench import generate
+from bench.generate import Job, Outcome
+from bench.workload import Workload
+
 HOST: Final = "127.0.0.1"
 SERVING_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
@@ -35,6 +39,8 @@ class Servers(ABC):
     name = ""
     transports: tuple[str, ...] = ("tcp",)
     """What the links of these servers may use."""
+    note = ""
+    """What they do otherwise than ZooKeeper under the same load; empty if nothing."""
 
     def __init__(self, folder: Path, count: int, *, many_clients: bool = False, transport: str = "tcp") -> None:
         self.folder = folder
@@ -45,23 +51,24 @@ class Servers(ABC):
         folder.mkdir(parents=True)
         for i in self.peers:
             self.peer_folder(i).mkdir()
-        self.write_files()
 
-    @abstractmethod
-    def write_files(self) -> None:
-        """Everything the servers read at start."""
-
-    @abstractmethod
-    def configure(self, *lines: str) -> None:
-        """Add lines to the ``zoo.cfg`` of a server alone with ``many_clients``."""
+    @classmethod
+    def why_not(cls, workload: Workload) -> str | None:
+        """Why these cannot do the same work as a ZooKeeper; None if they can."""
+        del workload
+        return None
 
     @abstractmethod
     def command(self, i: int) -> list[str]:
         """What starts peer ``i``."""
 
     @abstractmethod
-    def data_folders(self, i: int) -> list[Path]:
-        """What peer ``i`` has written; without these it knows only who it is."""
+    def mode(self, i: int) -> str | None:
+        """``leader``, ``follower`` or ``standalone``; None while a peer serves nobody."""
+
+    @abstractmethod
+    def fsyncs(self, i: int) -> int:
+        """How often a peer's log was flushed since it began to count; 0 when it does not tell."""
 
     def environment(self) -> dict[str, str]:
         """Of every process; installed Python programs have their byte code, so it may be written here too."""
@@ -104,11 +111,6 @@ class Servers(ABC):
                 env=self.environment(),
             )
 
-    def wipe(self, i: int) -> None:
-        """Remove everything that a peer has written; it must not run."""
-        for folder in self.data_folders(i):
-            shutil.rmtree(folder)
-
     def kill(self, i: int) -> None:
         """``kill -9``, and wait until the process is gone."""
         process = self.processes.pop(i)
@@ -117,7 +119,7 @@ class Servers(ABC):
 
     def modes(self) -> dict[int, str | None]:
         """What each running peer says it is; None while it serves nobody."""
-        return {i: mode(self.peers[i].client) for i in self.processes}
+        return {i: self.mode(i) for i in self.processes}
 
     def wait_serving(self) -> dict[int, str]:
         """Wait until every running peer serves; what each one is.
@@ -149,8 +151,47 @@ class Servers(ABC):
         """Process ids of running peers."""
         return {i: process.pid for i, process in self.processes.items()}
 
+    def make_ready(self, workload: Workload) -> None:
+        """Whatever must be so before a load."""
+        del workload
 
-class Trioquorum(Servers):
+    def load(self, job: Job, on_line: generate.OnLine) -> Outcome:
+        """Run a job on these servers; see ``generate.load``."""
+        return generate.load(job, on_line)
+
+
+class ZooKeepers(Servers):
+    """Servers that speak ZooKeeper's protocol, four-letter words included."""
+
+    def __init__(self, folder: Path, count: int, *, many_clients: bool = False, transport: str = "tcp") -> None:
+        super().__init__(folder, count, many_clients=many_clients, transport=transport)
+        self.write_files()
+
+    @abstractmethod
+    def write_files(self) -> None:
+        """Everything the servers read at start."""
+
+    @abstractmethod
+    def configure(self, *lines: str) -> None:
+        """Add lines to the ``zoo.cfg`` of a server alone with ``many_clients``."""
+
+    @abstractmethod
+    def data_folders(self, i: int) -> list[Path]:
+        """What peer ``i`` has written; without these it knows only who it is."""
+
+    def mode(self, i: int) -> str | None:
+        return mode(self.peers[i].client)
+
+    def fsyncs(self, i: int) -> int:
+        return fsyncs(self.peers[i].client)
+
+    def wipe(self, i: int) -> None:
+        """Remove everything that a peer has written; it must not run."""
+        for folder in self.data_folders(i):
+            shutil.rmtree(folder)
+
+
+class Trioquorum(ZooKeepers):
     """This server, run by the interpreter that runs the benchmark, from ``checkout``."""
 
     name = "trioquorum"

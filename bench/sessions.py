@@ -8,7 +8,7 @@ from bench import machine, wire
 from bench.crowd import Crowd
 from bench.report import number, table
 from bench.results import Lines
-from bench.servers import Servers, mode
+from bench.servers import ZooKeepers, mode
 
 PATH: Final = "/watched"
 TIMEOUT_MS: Final = 30_000
@@ -30,7 +30,7 @@ LABELS: Final = {
 Figures = dict[str, float]
 
 
-def run(kind: type[Servers], folder: Path, count: int, idle_s: float, lines: Lines) -> Figures:
+def run(kind: type[ZooKeepers], folder: Path, count: int, idle_s: float, lines: Lines) -> Figures:
     """Everything once, on servers of its own.
 
     Raises:
@@ -56,7 +56,7 @@ def run(kind: type[Servers], folder: Path, count: int, idle_s: float, lines: Lin
     return figures
 
 
-def _arrive(servers: Servers, crowd: Crowd, home: int, leader: int) -> Figures:
+def _arrive(servers: ZooKeepers, crowd: Crowd, home: int, leader: int) -> Figures:
     time.sleep(SETTLE_S)
     before = _memory(servers)
     connect_s = crowd.run(lambda: crowd.all_idle, PATIENCE_S, servers.check_alive)
@@ -70,11 +70,11 @@ def _arrive(servers: Servers, crowd: Crowd, home: int, leader: int) -> Figures:
     }
 
 
-def _memory(servers: Servers) -> dict[int, int]:
+def _memory(servers: ZooKeepers) -> dict[int, int]:
     return {i: machine.rss_kib(pid) << 10 for i, pid in servers.pids().items()}
 
 
-def _rest(servers: Servers, crowd: Crowd, home: int, leader: int, idle_s: float) -> Figures:
+def _rest(servers: ZooKeepers, crowd: Crowd, home: int, leader: int, idle_s: float) -> Figures:
     pids = servers.pids()
     before = {i: machine.cpu_s(pid) for i, pid in pids.items()}
     answers = crowd.total(lambda member: member.answers)
@@ -87,7 +87,7 @@ def _rest(servers: Servers, crowd: Crowd, home: int, leader: int, idle_s: float)
     }
 
 
-def _lose_leader(servers: Servers, crowd: Crowd, leader: int) -> Figures:
+def _lose_leader(servers: ZooKeepers, crowd: Crowd, leader: int) -> Figures:
     """Everybody comes back, stays for longer than a session lasts unheard, and has a watch that works."""
     servers.kill(leader)
     crowd.ports = [servers.peers[i].client for i in servers.peers if i != leader]

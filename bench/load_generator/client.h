@@ -1,4 +1,4 @@
-/* Connections with a session each, and what a process or a clock says. */
+/* Connections (client.c), with a session each (session.c, or etcd.c, which has none to ask for). */
 #ifndef CLIENT_H
 #define CLIENT_H
 
@@ -11,6 +11,9 @@ struct client {
     bool blocked;
     struct buffer in, out;
 };
+
+/* A connection to a port of this machine, and no session. */
+void client_connect(struct client *client, int port);
 
 /* Sessions for all clients, taking the ports in turn; up to HANDSHAKES_MAX are asked for at once. */
 void client_open_all(struct client **clients, size_t count, const int *ports, size_t port_count);

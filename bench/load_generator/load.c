@@ -2,17 +2,18 @@
  *
  * Settings are arguments, name=value. Closed loop (depth=N): as many requests as were answered at once are sent at
  * once. Open loop (rate=N a second): requests are due at fixed times, spread over the connections, and latency counts
- * from when one was due. Beside the load each server gets a ping every 5 ms on a session of its own, which tells how
- * long anything at all waits there. Standard output has the lines "measuring" and "measured" around the measured time,
- * then one JSON object; anything wrong is told on standard error, with exit code 1.
+ * from when one was due; the times are whole steps of 200 µs, so that the generator does not wake up for each request.
+ * Beside the load each server gets a ping every 5 ms on a session of its own, which tells how long anything at all
+ * waits there. Standard output has the lines "measuring" and "measured" around the measured time, then one JSON object;
+ * anything wrong is told on standard error, with exit code 1.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "settings.h"
@@ -20,7 +21,8 @@
 
 enum { EVENTS_MAX = 256, DRAIN_S = 60, FILL_DEPTH = 64, FILL_S = 3600 };
 static const int64_t SECOND_NS = 1000000000, PROBE_EVERY_NS = 5000000, IDLE_EVERY_NS = 10000000000, LOOK_EVERY_NS = 100000000;
-static const uint64_t TIMER = UINT64_MAX, PINGER = UINT64_C(1) << 32;
+static const int64_t STEP_NS = 200000;
+static const uint64_t PINGER = UINT64_C(1) << 32;
 
 /* A session that only pings; probes are timed, idle ones are not. */
 struct pinger {
@@ -37,7 +39,7 @@ struct load {
     struct worker *workers;
     struct pinger *pingers; /* a probe for each port, then idle ones */
     size_t pinger_count;
-    int epoll, timer;
+    int epoll;
     uint64_t under_way, checked;
     int64_t looked_ns, rate_began_ns, due;
     struct histogram *latencies, latency, ping;
@@ -150,18 +152,37 @@ static void ask(struct load *load, struct worker *worker, uint32_t count, int64_
     flush_client(load, &worker->client, worker->index);
 }
 
-/* Everything that is due by now in the open loop, one connection after the other. */
+static int64_t due_ns(const struct load *load)
+{
+    int64_t at = (int64_t)((double)load->due * 1e9 / load->rate);
+    return load->rate_began_ns + (at + STEP_NS - 1) / STEP_NS * STEP_NS;
+}
+
+/* Put everything that is due by now into the outboxes, one connection after the other; how much that was. When one of
+ * them is full, because the servers cannot keep up, the rest waits, and its latency counts from when it was due. */
+static uint32_t take_due(struct load *load, int64_t now)
+{
+    uint32_t count = 0;
+    for (int64_t at = due_ns(load); at <= now; at = due_ns(load)) {
+        struct worker *worker = &load->workers[(uint64_t)load->due % load->connections];
+        if (worker_under_way(worker) > worker->ring_mask)
+            break;
+        worker_ask(worker, at);
+        load->under_way++;
+        load->due++;
+        count++;
+    }
+    return count;
+}
+
+/* Send what is due, whatever a connection has of it together. */
 static void ask_due(struct load *load, int64_t now)
 {
-    double every_ns = 1e9 / load->rate;
-    for (;; load->due++) {
-        int64_t at = load->rate_began_ns + (int64_t)((double)load->due * every_ns);
-        if (at > now) {
-            struct itimerspec next = {.it_value = {at / SECOND_NS, at % SECOND_NS}};
-            timerfd_settime(load->timer, TFD_TIMER_ABSTIME, &next, NULL);
-            return;
-        }
-        ask(load, &load->workers[(uint64_t)load->due % load->connections], 1, at);
+    uint64_t first = (uint64_t)load->due;
+    uint32_t count = take_due(load, now);
+    for (uint32_t i = 0; i < count && i < load->connections; i++) {
+        struct worker *worker = &load->workers[(first + i) % load->connections];
+        flush_client(load, &worker->client, worker->index);
     }
 }
 
@@ -173,18 +194,21 @@ static void worked(struct load *load, struct worker *worker, bool refill)
     uint32_t answered = worker_take(worker, now, load->latencies);
     load->under_way -= answered;
     load->checked += answered;
-    if (refill && answered)
-        ask(load, worker, answered, now);
+    ask(load, worker, refill ? answered : 0, now);
 }
 
-static int wait_ms(const struct load *load, int64_t until, int64_t now)
+/* For how long nothing is to be done, unless something arrives. */
+static struct timespec wait_time(const struct load *load, int64_t until, int64_t now, bool paced)
 {
-    int64_t wake = until;
+    int64_t wake = until, due = paced ? due_ns(load) : until;
     if (load->probes && wake > now + PROBE_EVERY_NS)
         wake = now + PROBE_EVERY_NS;
     if (wake > now + LOOK_EVERY_NS)
         wake = now + LOOK_EVERY_NS;
-    return wake > now ? (int)((wake - now + 999999) / 1000000) : 0;
+    if (due > now && wake > due) /* what is due and still there waits for room */
+        wake = due;
+    int64_t ns = wake > now ? wake - now : 0;
+    return (struct timespec){.tv_sec = ns / SECOND_NS, .tv_nsec = ns % SECOND_NS};
 }
 
 /* Drive all connections until then, or until nothing is under way. */
@@ -196,15 +220,10 @@ static void run(struct load *load, int64_t until, bool refill)
         ping_all(load, now);
         if (paced)
             ask_due(load, now);
-        int count = epoll_wait(load->epoll, events, EVENTS_MAX, wait_ms(load, until, now));
+        struct timespec wait = wait_time(load, until, now, paced);
+        int count = epoll_pwait2(load->epoll, events, EVENTS_MAX, &wait, NULL);
         for (int i = 0; i < count; i++) {
             uint64_t tag = events[i].data.u64;
-            if (tag == TIMER) {
-                uint64_t expirations;
-                if (read(load->timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
-                    die("timer: %s", strerror(errno));
-                continue;
-            }
             struct client *client = tag < PINGER ? &load->workers[tag].client : &load->pingers[tag - PINGER].client;
             if (events[i].events & EPOLLOUT)
                 flush_client(load, client, tag);
@@ -340,14 +359,10 @@ int main(int count, char **arguments)
     load.pinger_count = (load.probes ? load.ports.count : 0) + load.idle;
     open_all(&load);
     struct worker *first = &load.workers[0];
-    load.timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = TIMER};
-    epoll_ctl(load.epoll, EPOLL_CTL_ADD, load.timer, &event);
+    prctl(PR_SET_TIMERSLACK, 1UL); /* or the kernel would let each wait last 50 µs longer */
     int64_t began = now_ns();
     if (!load.job.reuse) {
-        put_create(&first->client.out, (int32_t)++first->sent, load.job.root, (const uint8_t *)"", 0);
-        client_call(&first->client, (int32_t)first->sent);
-        first->answered++;
+        worker_make_root(first);
         run_phase(&load, FILL, "creates");
     }
     double filled_s = (double)(now_ns() - began) / 1e9;
@@ -357,10 +372,8 @@ int main(int count, char **arguments)
         printf("{\"elapsed_s\":0");
     if (!load.keep) {
         run_phase(&load, CLEAN, "deletes");
-        if (!load.job.reuse) {
-            put_delete(&first->client.out, (int32_t)++first->sent, load.job.root);
-            client_call(&first->client, (int32_t)first->sent);
-        }
+        if (!load.job.reuse)
+            worker_remove_root(first);
     }
     leave(&load);
     printf(",\"filled_s\":%.3f,\"checked\":%llu}\n", filled_s, (unsigned long long)load.checked);

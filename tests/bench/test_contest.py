@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import generate, regress
+from bench import comparators, etcd, generate, java, regress, syncobj
 from bench.__main__ import app
-from bench.contest import Contest
+from bench.contest import Contest, left_out
 from bench.results import Lines, read
-from bench.servers import Trioquorum, trioquorum_of
+from bench.servers import Servers, Trioquorum, trioquorum_of
 from bench.workload import Workload
 
 needs_compiler = pytest.mark.skipif(generate.compiler() is None, reason="no C compiler")
@@ -73,11 +73,54 @@ def test_run_and_report(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"README.md", "throughput.svg", "latency-small-half.svg"}
 
 
+def test_what_is_not_the_same_work_is_left_out() -> None:
+    workloads = {
+        "sets": Workload(),
+        "gets": Workload(mix={"get": 1}),
+        "mixed": Workload(mix={"get": 4, "set": 1}),
+        "half": Workload(measure="half"),
+        "idle": Workload(idle_sessions=10),
+        "failover": Workload(measure="failover"),
+    }
+    kinds: list[type[Servers]] = [Trioquorum, java.JavaZooKeeper, etcd.Etcd, syncobj.PySyncObj]
+    assert left_out({kind.name: kind for kind in kinds}, workloads) == [
+        "pysyncobj (not durable) is left out of gets, mixed: a get is a look-up in the caller's own memory",
+        "pysyncobj (not durable) is left out of half, failover: only loads are asked of PySyncObj",
+        "etcd is left out of idle: etcd has no sessions",
+        "pysyncobj (not durable) is left out of idle: callers write a key of their own each, and have no sessions",
+        "etcd is left out of failover: only loads are asked of etcd",
+    ]
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_comparator_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing(etcd.Etcd):
+        pass
+
+    told = comparators.Comparator(Missing, lambda: "no etcd here", dict)
+    monkeypatch.setitem(comparators.COMPARATORS, comparators.Name.ETCD, told)
+    own = tmp_path / "own.toml"
+    own.write_text(SMALL)
+    arguments = ["compare", str(own), "--against", "etcd", "--rounds", "1", "--seconds", "0.2", "--heat-up-s", "0"]
+    ran = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "r.jsonl"), "--folder", str(tmp_path)])
+    assert ran.exit_code == 0, ran.output
+    assert "no etcd here" in ran.output
+    assert read([tmp_path / "r.jsonl"]).contestants() == ["trioquorum"]
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "apt-get install etcd-server" in (etcd.why_missing() or "")
+    assert "apt-get install zookeeper" in (java.why_missing() or "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "nothing"], "python -m bench list"),
         (["run", "missing.toml"], "missing.toml"),
+        (["compare", "--against", "consul"], "pysyncobj"),
         (["micro", "nothing"], "choose codec"),
         (["profile", "failover"], "failover is no load"),
     ],

@@ -80,6 +80,13 @@ async def test_requests_of_an_open_loop_come_at_their_rate() -> None:
     assert sum(count for _, count in outcome.latency_us) == outcome.operations
 
 
+async def test_what_a_server_cannot_keep_up_with_waits_and_its_latency_counts() -> None:
+    async with fake_server() as port:
+        outcome = await load(job(port, {"get": 1}, rate=2_000_000.0, measure_s=0.5))
+    assert 0 < outcome.operations < 500_000
+    assert outcome.latency_us[-1][0] > 200_000
+
+
 async def test_this_server_is_counted_right(tmp_path: Path) -> None:
     """What the generator says it did is what the server holds."""
     with Trioquorum(tmp_path / "servers", 1, many_clients=True) as servers:

@@ -75,6 +75,33 @@ def test_the_same_results_of_one_contestant_alone(tmp_path: Path) -> None:
     assert len(report.write(found, tmp_path)) == 2
 
 
+def test_ours_is_set_against_each_of_several_and_what_they_do_otherwise_is_told(tmp_path: Path) -> None:
+    rates = {report.OURS: 60.0, report.JAVA: 30.0, "etcd": 20.0}
+    runs = [
+        Run(
+            workload="w",
+            contestant=who,
+            round=0,
+            load_average=1,
+            setup=Workload(),
+            figures={"rate_per_s": rate},
+            note="it has no order" if who == "etcd" else "",
+        )
+        for who, rate in rates.items()
+    ]
+    head, _, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in overview_lines(Results([], runs)))
+    found = dict(zip(head, row, strict=False))
+    assert found["trioquorum ÷ java"] == "2.00"
+    assert found["trioquorum ÷ etcd"] == "3.00"
+    page = report.write(Results([], runs), tmp_path)[0].read_text()
+    assert "- etcd: it has no order." in page
+    assert "- java:" not in page
+
+
+def overview_lines(results: Results) -> list[str]:
+    return report.overview(results).splitlines()
+
+
 def test_what_moved_between_two_commits_is_told() -> None:
     runs = [
         Run(workload="w", contestant=who, round=n, load_average=1, setup=Workload(), figures=figures)

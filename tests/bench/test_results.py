@@ -34,6 +34,24 @@ def test_ratios_are_of_runs_of_the_same_round() -> None:
     assert ratio_of_medians(found, "w", "p99_ms", "a", "b") is None
 
 
+def test_sessions_are_kept_apart(tmp_path: Path) -> None:
+    """Ours got faster from the first file to the second, and others were only in one of them."""
+    files = [tmp_path / "1", tmp_path / "2"]
+    for file, rate, other in zip(files, (10.0, 100.0), ("b", "c"), strict=True):
+        lines = Lines(file)
+        lines.add({"machine": {"cores": 2}})
+        for round_ in range(2):
+            lines.add(run("a", round_, rate_per_s=rate))
+            lines.add(run(other, round_, rate_per_s=5.0))
+    found = read(files)
+    assert [it.session for it in found.of("w", "a")] == [0, 0, 1, 1]
+    assert ratios(found, "w", "rate_per_s", "a", "b") == [2, 2]
+    assert ratios(found, "w", "rate_per_s", "a", "c") == [20, 20]
+    assert ratio_of_medians(found, "w", "rate_per_s", "a", "b") == 2
+    assert ratio_of_medians(found, "w", "rate_per_s", "a", "c") == 20
+    assert ratio_of_medians(found, "w", "rate_per_s", "b", "c") is None
+
+
 @pytest.mark.parametrize(
     ("by_round", "expected"),
     [
