@@ -11,6 +11,7 @@ from typing import Any, Final
 import trio
 
 from bench import java
+from trioquorum.compiled import BUILD
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _UTIME_FIELD: Final = 11  # counted after the command's closing parenthesis
@@ -28,6 +29,7 @@ def description(folder: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "trio": trio.__version__,
         "commit": commit(REPOSITORY),
+        "build": BUILD,
         "command": sys.argv[1:],
     }
     if java.why_missing() is None:
