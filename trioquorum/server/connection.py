@@ -1,6 +1,6 @@
 """A client connection, sans I/O: bytes in, frames to the role's service, bytes out.
 
-Two drivers serve it: the port task with its nested epoll for plain sockets (``port``), and a task of its own for
+Two drivers serve it: the port and its poller for plain sockets (``port``), and a task of its own for
 everything else (``links``).
 """
 
