@@ -12,7 +12,7 @@ from trioquorum.events import LearnerLeft, LearnerSynced, LearnerSyncing, LinkRe
 from trioquorum.peer.outbox import LinkOutbox
 from trioquorum.pipeline.service import Service
 from trioquorum.storage.snapshot import body_chunks
-from trioquorum.transport import Link
+from trioquorum.transport import Link, deliver
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import LOCAL_SESSION
 from trioquorum.wire.ops import Op
@@ -270,21 +270,22 @@ class LearnerHandler:
     # Steady state
 
     async def _receive(self) -> None:
-        master = self._master
-        service = master.service
+        log = self._master.peer.log
         while True:
-            packets = decode_packets(await self._link.receive())
-            if not master.port.serves(self):
-                # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
-                raise LinkClosed("a newer link took its place")
-            self.heard_tick = master.tick
-            try:
-                for packet in packets:
-                    self._take(packet)
-            finally:
-                service.flush()
-            if not master.peer.log.has_room:
-                await master.peer.log.wait_room()
+            await deliver(self._link, self._take_frame, self._master.service.flush)
+            await log.wait_room()
+
+    def _take_frame(self, frame: bytes) -> bool:
+        """One frame of the learner; false if the log must catch up before the next one."""
+        master = self._master
+        packets = decode_packets(frame)
+        if not master.port.serves(self):
+            # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
+            raise LinkClosed("a newer link took its place")
+        self.heard_tick = master.tick
+        for packet in packets:
+            self._take(packet)
+        return master.peer.log.has_room
 
     def _take(self, packet: QuorumPacket) -> None:
         master = self._master
