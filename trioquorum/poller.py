@@ -15,6 +15,8 @@ from typing import Final
 import trio
 
 HOLD_LOOP_S: Final = 0.001
+LINGER_S: Final = 0.001
+"""How long the loop may stay here for what comes next, if no task is ready to go on and no timer runs out before."""
 
 Ready = Callable[[int], None]
 """Called with the epoll mask of a descriptor that is ready."""
@@ -160,10 +162,11 @@ class Poller:
                     break
 
     def _work(self) -> None:
-        """Rounds of callbacks while there is work, at most about a millisecond."""
+        """Rounds of callbacks while there is work, at most about a millisecond, and as long for what may come next."""
         until = trio.current_time() + HOLD_LOOP_S
+        wait_s = 0.0
         while True:
-            ready = self.epoll.poll(0)
+            ready = self.epoll.poll(wait_s)
             if self.again:
                 again, self.again = self.again, {}
                 for fd, _ in ready:
@@ -171,6 +174,7 @@ class Poller:
                 ready += [(fd, 0) for fd in again]
             if not ready or not self._round(ready) or trio.current_time() >= until:
                 return
+            wait_s = 0.0 if self.again or self._is_awaited() else LINGER_S
 
     def _round(self, ready: list[tuple[int, int]]) -> bool:
         """Call back for what is ready, then flush; false if a task has to see to something first."""
@@ -210,6 +214,11 @@ class Poller:
             except BaseException as error:  # noqa: BLE001 - raised in the task it belongs to
                 watch.fail(error)
         self.in_round = False
+
+    def _is_awaited(self) -> bool:
+        """Whether Trio has something else to do; if not, to wait in here for more is cheaper than to come back."""
+        state = trio.lowlevel.current_statistics()
+        return state.tasks_runnable > 0 or state.seconds_to_next_deadline < LINGER_S
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trioquorum import poller
 from trioquorum.poller import Watch, watching
 
 
@@ -317,6 +318,68 @@ async def test_tasks_get_their_turns_beside_sockets_that_are_always_ready(
             await trio.lowlevel.checkpoint()
     assert calls > 50
     nursery.cancel_scope.cancel()
+
+
+async def test_a_task_that_can_go_on_is_not_kept_waiting(
+    nursery: trio.Nursery, pipes: list[Pipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "LINGER_S", 30.0)
+    event = trio.Event()
+    owner = Owner(pipes[0], [], "a")
+    owner.action = event.set
+    nursery.start_soon(owner.run)
+    await wait_all_tasks_blocked()
+    pipes[0].send()
+    began = trio.current_time()
+    await event.wait()
+    assert trio.current_time() - began < 10
+    # Nor is a timer: the next one is nearer than that.
+    with trio.move_on_after(0.01):
+        owner.action = lambda: None
+        pipes[0].send()
+        await trio.sleep_forever()
+    assert trio.current_time() - began < 10
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_comes_soon_needs_no_turn_of_the_loop(
+    nursery: trio.Nursery, pipes: list[Pipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who answers at once, from another thread, is heard in the same turn."""
+    monkeypatch.setattr(poller, "LINGER_S", 5.0)
+    monkeypatch.setattr(poller, "HOLD_LOOP_S", 5.0)
+    turns = 0
+    work = poller.Poller._work
+
+    def counted(self: poller.Poller) -> None:
+        nonlocal turns
+        turns += 1
+        work(self)
+
+    monkeypatch.setattr(poller.Poller, "_work", counted)
+    count = 0
+
+    def echo() -> None:
+        while pipes[0].there.recv(1) != b"e":
+            pipes[0].there.send(b"x")
+
+    def answer() -> None:
+        nonlocal count
+        count += 1
+        pipes[0].here.send(b"q" if count < 100 else b"e")
+        if count == 100:
+            owner.watch.stop()
+
+    owner = Owner(pipes[0], [], "a")
+    owner.action = answer
+    nursery.start_soon(trio.to_thread.run_sync, echo)
+    await wait_all_tasks_blocked(0.01)
+    nursery.start_soon(owner.run)
+    await wait_all_tasks_blocked(0.01)
+    pipes[0].send()
+    await wait_all_tasks_blocked(0.05)
+    assert count == 100
+    assert turns < 10
 
 
 async def test_nothing_stays_open(pipes: list[Pipe]) -> None:
