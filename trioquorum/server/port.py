@@ -179,9 +179,10 @@ class Port:
         """Send the outbox, or put it behind what the kernel has had no room for."""
         if client.sock.fileno() < 0:
             return
-        data = b"".join(client.outbox)
-        client.sent += len(client.outbox)
-        client.outbox.clear()
+        outbox = client.outbox
+        data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
+        client.sent += len(outbox)
+        outbox.clear()
         if self._service is not None:
             client.responded, client.last_zxid = self._service.now, self._service.tree.last_zxid
         sent = 0 if client.unsent else self._to_kernel(client, data)
