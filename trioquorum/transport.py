@@ -4,6 +4,7 @@ A third party registers a transport under the entry-point group ``trioquorum.tra
 ``tests/transports`` is the definition of what a transport must do.
 """
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -98,6 +99,38 @@ class PromptLink(Link, Protocol):
         Raises:
             LinkClosed: the link is gone.
         """
+
+
+Take = Callable[[bytes], bool]
+"""Takes one frame without waiting; false when its caller has to see to something before the next one."""
+
+
+@runtime_checkable
+class PolledLink(Link, Protocol):
+    """A link whose frames the poller can hand over, without a turn of the loop for each arrival."""
+
+    async def deliver(self, take: Take, flush: Callable[[], None]) -> None:
+        """Hand every frame to ``take`` until it returns false, and call ``flush`` behind those that came together.
+
+        What either of them raises is raised here; cancelled, neither is called any more and no frame is lost.
+
+        Raises:
+            LinkClosed, PeerProtocolError: as ``receive`` does.
+        """
+
+
+async def deliver(link: Link, take: Take, flush: Callable[[], None]) -> None:
+    """``PolledLink.deliver`` for every link."""
+    if isinstance(link, PolledLink):
+        await link.deliver(take, flush)
+        return
+    goes_on = True
+    while goes_on:
+        frame = await link.receive()
+        try:
+            goes_on = take(frame)
+        finally:
+            flush()
 
 
 class Listener(Protocol):

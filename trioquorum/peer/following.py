@@ -1,5 +1,6 @@
 """The learner's role: find a master, take over its history, follow it (quorum-protocol §11–§13)."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +12,7 @@ from trioquorum.peer.observer_master import ObserverMaster
 from trioquorum.peer.outbox import LinkOutbox
 from trioquorum.pipeline.learner import LearnerService
 from trioquorum.pipeline.sending import FRAME_BYTES
-from trioquorum.transport import Address, Link
+from trioquorum.transport import Address, Link, deliver
 from trioquorum.wire.quorum import (
     LACKS_ROOM,
     PacketType,
@@ -62,6 +63,7 @@ class Following:
         self._outbox = LinkOutbox(config.limits)
         self._service: LearnerService | None = None
         self._heard = 0.0
+        self._left: deque[effects.Effect] = deque()  # of a frame in which something has to be waited for
 
     async def run(self) -> None:
         """Follow until the leader is lost or the role is cancelled.
@@ -229,9 +231,9 @@ class Following:
 
     async def _follow(self, link: Link, service: LearnerService) -> None:
         while True:
-            packets = decode_packets(await link.receive())
-            self._heard = trio.current_time()
-            for effect in self._machine.receive_batch(packets):
+            await deliver(link, self._take, service.flush)
+            while self._left:
+                effect = self._left.popleft()
                 if isinstance(effect, RECONFIGURES):
                     await self._reconfigure(effect)
                 else:
@@ -239,6 +241,17 @@ class Following:
             service.flush()
             if not self._peer.log.has_room:
                 await self._peer.log.wait_room()
+
+    def _take(self, frame: bytes) -> bool:
+        """One frame of the master; false if something in it has to be waited for, or the log must catch up."""
+        self._heard = trio.current_time()
+        todo = self._machine.receive_batch(decode_packets(frame))
+        for index, effect in enumerate(todo):
+            if isinstance(effect, RECONFIGURES):
+                self._left.extend(todo[index:])
+                return False
+            self._do(effect)
+        return self._peer.log.has_room
 
     def _do(self, effect: effects.Effect) -> None:
         """An effect that waits for nothing."""

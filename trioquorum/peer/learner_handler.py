@@ -15,7 +15,7 @@ from trioquorum.peer.outbox import LinkOutbox
 from trioquorum.pipeline.forwarded import Forwarded
 from trioquorum.pipeline.service import Service
 from trioquorum.storage.snapshot import body_chunks
-from trioquorum.transport import Link
+from trioquorum.transport import Link, deliver
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.wire.quorum import (
     LACKS_ROOM,
@@ -269,21 +269,23 @@ class LearnerHandler:
     # Steady state
 
     async def _receive(self) -> None:
+        log = self._master.peer.log
         master = self._master
-        service = master.service
-        forwarded = Forwarded(self.owner, master.taker(self), partial(master.sync, self), self._take)
+        self._forwarded = Forwarded(self.owner, master.taker(self), partial(master.sync, self), self._take)
         while True:
-            packets = decode_packets(await self._link.receive())
-            if not master.port.serves(self):
-                # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
-                raise LinkClosed("a newer link took its place")
-            self.heard_tick = master.tick
-            try:
-                forwarded.take(packets)
-            finally:
-                service.flush()
-            if not master.peer.log.has_room:
-                await master.peer.log.wait_room()
+            await deliver(self._link, self._take_frame, master.service.flush)
+            await log.wait_room()
+
+    def _take_frame(self, frame: bytes) -> bool:
+        """One frame of the learner; false if the log must catch up before the next one."""
+        master = self._master
+        packets = decode_packets(frame)
+        if not master.port.serves(self):
+            # The learner came back on a new link, whose synchronisation may cut what is acknowledged here.
+            raise LinkClosed("a newer link took its place")
+        self.heard_tick = master.tick
+        self._forwarded.take(packets)
+        return master.peer.log.has_room
 
     def _take(self, packet: QuorumPacket) -> None:
         master = self._master

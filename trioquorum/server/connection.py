@@ -1,6 +1,6 @@
 """A client connection, sans I/O: bytes in, frames to the role's service, bytes out.
 
-Two drivers serve it: the port task with its nested epoll for plain sockets (``port``), and a task of its own for
+Two drivers serve it: the port and its poller for plain sockets (``port``), and a task of its own for
 everything else (``links``).
 """
 
@@ -125,6 +125,8 @@ class Connection(Client):
         if self._kept:
             self._kept += frames
             return
+        if len(frames) == 1 and self._hand_on_one(frames[0]):
+            return
         taken = self._hand_on(frames)
         self._count(frames, taken)
         if not self.closing:
@@ -143,6 +145,19 @@ class Connection(Client):
             if xid >= 0:
                 self.last_xid = xid
                 return
+
+    def _hand_on_one(self, payload: bytes) -> bool:
+        """The same as below for what comes most: one request of an open session that is not to wait."""
+        service = self._service
+        if self._new or service is None or self.held or self.closing or self.behind:
+            return False
+        service.take(self, payload)
+        self.received += 1
+        if len(payload) >= REQUEST_HEADER.size:
+            xid, self.last_op = REQUEST_HEADER.unpack_from(payload)
+            if xid >= 0:
+                self.last_xid = xid
+        return True
 
     def _hand_on(self, frames: list[bytes]) -> int:
         """Give the frames to the service while it takes them and the turn lasts; how many that were."""

@@ -1,8 +1,8 @@
-"""One task for all plain client sockets of a port: a nested epoll, a batch per wake-up (spec: performance §2).
+"""One task for all plain client sockets of a port, a batch per wake-up (spec: performance §2).
 
-A Trio task wake-up costs as much as ten requests, so the task waits for the epoll's own descriptor, reads every ready
-socket, lets the service finish the whole batch, then sends once per connection. Cancelling the task closes all its
-connections; the listening socket belongs to the caller and stays bound.
+A Trio task wake-up costs as much as ten requests, so the poller reads every ready socket, lets the service finish the
+whole batch, then sends once per connection. Cancelling the task closes all its connections; the listening socket
+belongs to the caller and stays bound.
 """
 
 import errno
@@ -13,6 +13,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -20,6 +21,7 @@ import trio
 from trioquorum.events import ClientRefused
 from trioquorum.pipeline.client import Client
 from trioquorum.pipeline.service import Service
+from trioquorum.poller import Watch, watching
 from trioquorum.server.connection import Connection
 from trioquorum.server.four_letter import Answerer
 
@@ -27,7 +29,6 @@ RECEIVE_BYTES: Final = 256 << 10
 SEND_BYTES: Final = 256 << 10
 ACCEPTS_PER_WAKE_UP: Final = 64
 FILES_KEPT: Final = 64  # descriptors for logs, snapshots and the peers we know
-HOLD_LOOP_S: Final = 0.001
 SWEEP_S: Final = 1.0
 CHECKED_AT_ONCE: Final = 500
 _GONE = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO})
@@ -65,7 +66,7 @@ class Port:
         self._answerer = answerer
         self._limits = answerer.limits
         self._events = answerer.events
-        self._epoll = select.epoll()
+        self._watch: Watch
         self._by_fd: dict[int, SocketClient] = {}
         self._dirty: list[SocketClient] = []
         self._strangers: dict[SocketClient, None] = {}
@@ -76,40 +77,22 @@ class Port:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
-        self._answerer.connections.append(self._by_fd)
-        if self._service is not None:
-            self._service.outputs.append(self.flush)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._sweep)
-                while True:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    self._work()
-        finally:
-            for client in list(self._by_fd.values()):
-                self._drop(client)
-            if self._service is not None:
-                self._service.outputs.remove(self.flush)
-            self._answerer.connections.remove(self._by_fd)
-            self._epoll.close()
-
-    def _work(self) -> None:
-        """Rounds of epoll, requests, commits and sends while there is work, at most about a millisecond."""
-        until = trio.current_time() + HOLD_LOOP_S
-        while ready := self._epoll.poll(0):
-            for fd, mask in ready:
-                client = self._by_fd.get(fd)
-                if client is not None:
-                    self._ready(client, mask)
-                elif fd == self._listener.fileno():
-                    self._accept()
-            if self._service is not None:
-                self._service.flush()
-            else:
-                self.flush()
-            if trio.current_time() >= until:
-                return
+        service = self._service
+        with watching(self.flush if service is None else service.flush) as self._watch:
+            self._watch.add(self._listener.fileno(), select.EPOLLIN, self._accept)
+            self._answerer.connections.append(self._by_fd)
+            if service is not None:
+                service.outputs.append(self.flush)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._sweep)
+                    await self._watch.run()
+            finally:
+                for client in list(self._by_fd.values()):
+                    self._drop(client)
+                if service is not None:
+                    service.outputs.remove(self.flush)
+                self._answerer.connections.remove(self._by_fd)
 
     def _ready(self, client: SocketClient, mask: int) -> None:
         if mask & select.EPOLLOUT:
@@ -132,7 +115,8 @@ class Port:
                 self._answerer.stats.connections_dropped += 1
                 self._drop(client)
 
-    def _accept(self) -> None:
+    def _accept(self, mask: int) -> None:
+        del mask
         for _ in range(ACCEPTS_PER_WAKE_UP):
             try:
                 sock, address = self._listener.accept()
@@ -140,7 +124,7 @@ class Port:
                 if error.errno not in _GONE:
                     # Out of descriptors or memory: let the backlog wait until the next sweep.
                     self._events.emit(ClientRefused(address="?", reason=os.strerror(error.errno or 0)))
-                    self._epoll.modify(self._listener.fileno(), 0)
+                    self._watch.modify(self._listener.fileno(), 0)
                 return
             self._admit(sock, address)
 
@@ -169,7 +153,7 @@ class Port:
         client.interest = select.EPOLLIN
         self._by_fd[sock.fileno()] = client
         self._strangers[client] = None
-        self._epoll.register(sock.fileno(), client.interest)
+        self._watch.add(sock.fileno(), client.interest, partial(self._ready, client))
 
     def output_ready(self, client: Client) -> None:
         """``Driver``: remember to send at the end of the wake-up."""
@@ -195,9 +179,10 @@ class Port:
         """Send the outbox, or put it behind what the kernel has had no room for."""
         if client.sock.fileno() < 0:
             return
-        data = b"".join(client.outbox)
-        client.sent += len(client.outbox)
-        client.outbox.clear()
+        outbox = client.outbox
+        data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
+        client.sent += len(outbox)
+        outbox.clear()
         if self._service is not None:
             client.responded, client.last_zxid = self._service.now, self._service.tree.last_zxid
         sent = 0 if client.unsent else self._to_kernel(client, data)
@@ -257,13 +242,13 @@ class Port:
             interest |= select.EPOLLOUT
         if interest != client.interest and client.sock.fileno() >= 0:
             client.interest = interest
-            self._epoll.modify(client.sock.fileno(), interest)
+            self._watch.modify(client.sock.fileno(), interest)
 
     def _drop(self, client: SocketClient) -> None:
         fd = client.sock.fileno()
         if fd < 0:
             return
-        self._epoll.unregister(fd)
+        self._watch.remove(fd)
         del self._by_fd[fd]
         self._strangers.pop(client, None)
         self._answerer.admission.left(client.ip)
@@ -291,7 +276,7 @@ class Port:
             if now // sessionless_s != looked // sessionless_s:
                 await self._drop_silent(now, awake_since)
             looked = now
-            self._epoll.modify(self._listener.fileno(), select.EPOLLIN)
+            self._watch.modify(self._listener.fileno(), select.EPOLLIN)
 
     async def _drop_silent(self, now: float, awake_since: float) -> None:
         """Drop the connections whose session was silent for its timeout; a few at a time, there may be many."""

@@ -226,7 +226,7 @@ class _Appender:
 
 
 class _RealAppendFile:
-    """The task hands data to the thread and sleeps on an eventfd until the thread has flushed it."""
+    """The data goes to the thread, which tells by an eventfd that it has flushed it."""
 
     def __init__(self, disk: RealDisk, name: str, fd: int, at: int, appender: _Appender) -> None:
         self._disk = disk
@@ -237,6 +237,7 @@ class _RealAppendFile:
         self._preallocate = disk.preallocate_bytes
         self._appender = appender
         self._done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._begun = 0
         self._flushed = True
         self._error: OSError | None = None
 
@@ -244,19 +245,30 @@ class _RealAppendFile:
     def size(self) -> int:
         return self._size
 
+    @property
+    def done(self) -> int:
+        return self._done
+
     async def append(self, data: bytes) -> None:
+        self.begin(data)
+        # Whoever is cancelled meanwhile still learns whether the data is durable.
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.wait_readable(self._done)
+        self.finish()
+
+    def begin(self, data: bytes) -> None:
         if not self._flushed:
             # After a failed flush the kernel may have dropped the pages and forgotten the error: never again.
             raise DiskFailed(f"{self._disk.path / self._name} failed before and takes no more")
         self._flushed = False
+        self._begun = len(data)
         self._appender.put(self, data)
-        # Whoever is cancelled meanwhile still learns whether the data is durable.
-        with trio.CancelScope(shield=True):
-            await trio.lowlevel.wait_readable(self._done)
+
+    def finish(self) -> None:
         os.eventfd_read(self._done)
         if not self._flushed:
             raise self._disk.failure(self._name, self._error or OSError(errno.EIO, "the log thread ended"))
-        self._size += len(data)
+        self._size += self._begun
 
     def flush(self, data: bytes) -> None:
         """On the thread: make ``data`` durable behind what is there."""

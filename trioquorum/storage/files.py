@@ -1,7 +1,7 @@
 """What a data directory must be able to do, and the files in it."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class AppendFile(Protocol):
@@ -20,6 +20,29 @@ class AppendFile(Protocol):
 
     async def aclose(self) -> None:
         """Let go of the file. Idempotent."""
+
+
+@runtime_checkable
+class PromptFile(AppendFile, Protocol):
+    """A file that can be appended to without a task that waits for the flush."""
+
+    @property
+    def done(self) -> int:
+        """A descriptor that is readable once the flush that was begun is over, until ``finish``."""
+
+    def begin(self, data: bytes) -> None:
+        """Begin to write and flush; ``finish`` comes before the next call.
+
+        Raises:
+            DiskFailed: an earlier write or flush failed.
+        """
+
+    def finish(self) -> None:
+        """What was begun is durable.
+
+        Raises:
+            DiskFailed: write or flush failed; the file takes no more.
+        """
 
 
 class AtomicFile(Protocol):

@@ -6,6 +6,7 @@ import trio
 
 from trioquorum.events import Events, LogTruncated, TornTailCut
 from trioquorum.storage.disk import AppendFile, Disk
+from trioquorum.storage.files import PromptFile
 from trioquorum.storage.log_format import FRONT, HEADER, RECORD_OVERHEAD_BYTES, Stop, encode_records, header
 from trioquorum.storage.log_reader import CHUNK_BYTES, FileReader, LogReader
 from trioquorum.storage.names import LOG, file_name, sorted_by_zxid
@@ -27,6 +28,7 @@ class TxnLog:
         self._file: AppendFile | None = None
         self._name = ""
         self._end = 0
+        self._begun_zxid = 0
 
     # Reading
 
@@ -131,6 +133,30 @@ class TxnLog:
         await self._file.append(data)
         self._end = self._file.size
         self.last_zxid = payload_zxid(payloads[-1])
+
+    @property
+    def prompt(self) -> PromptFile | None:
+        """The open file, if it can be appended to by ``begin``."""
+        return self._file if isinstance(self._file, PromptFile) else None
+
+    def begin(self, file: PromptFile, payloads: Sequence[bytes]) -> None:
+        """``append`` without a wait, to what ``prompt`` gave; ``finish`` comes before anything else.
+
+        Raises:
+            DiskFailed: an earlier flush failed.
+        """
+        file.begin(encode_records(payloads))
+        self._begun_zxid = payload_zxid(payloads[-1])
+
+    def finish(self, file: PromptFile) -> None:
+        """``file.done`` is readable: the transactions are durable.
+
+        Raises:
+            DiskFailed: it is unknown what is on disk; the peer stops.
+        """
+        file.finish()
+        self._end = file.size
+        self.last_zxid = self._begun_zxid
 
     async def roll(self) -> None:
         """Let the next append begin a new file, unless the present one has no record yet."""
