@@ -67,7 +67,10 @@ def test_backups_under_load_are_exact(fresh: Ensemble, tmp_path: Path) -> None:
             if number == 3 and i == killed:
                 continue  # what it missed came as a snapshot, and is in no log here
             _, tree = archive.read(tmp_path / str(number))
-            again = trio.run(replayed, logs, int(manifest["zxid"], 16))
+            zxid = int(manifest["zxid"], 16)
+            again = trio.run(replayed, logs, zxid)
+            if not zxid & COUNTER_MASK:
+                again.last_zxid = zxid  # the start of an epoch is in no log
             assert told(tree) == told(again), f"backup {number} is not what the log of peer {i} says"
 
 
