@@ -17,6 +17,7 @@ from tests.kit.processes import Ensemble, four_letter, free_ports, mode, tree_of
 from tests.kit.zookeepers import Zookeeper
 from trioquorum.backup import archive
 from trioquorum.backup.directory import load_directory
+from trioquorum.storage.log_reader import COUNTER_MASK
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(180)]
 
