@@ -8,13 +8,13 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
 from bench import generate
 from bench.generate import Job, Outcome
 from bench.workload import Workload
+from trioquorum.ports import free_ports
 
 HOST: Final = "127.0.0.1"
 SERVING_TIMEOUT_S: Final = 60.0
@@ -46,7 +46,7 @@ class Servers(ABC):
         self.folder = folder
         self.many_clients = many_clients
         self.transport = transport
-        self.peers = {i + 1: ports for i, ports in enumerate(free_ports(count))}
+        self.peers = {i + 1: ports for i, ports in enumerate(ports_of(count))}
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True)
         for i in self.peers:
@@ -242,16 +242,10 @@ def trioquorum_of(name: str, checkout: Path) -> type[Trioquorum]:
     return type(name, (Trioquorum,), {"name": name, "checkout": checkout})
 
 
-def free_ports(count: int) -> list[Ports]:
+def ports_of(count: int) -> list[Ports]:
     """Ports for ``count`` peers that nobody uses at the moment."""
-    with ExitStack() as stack:
-        found: list[list[int]] = []
-        for _ in range(count):
-            sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
-            for sock in sockets:
-                sock.bind((HOST, 0))
-            found.append([sock.getsockname()[1] for sock in sockets])
-    return [Ports(*ports) for ports in found]
+    found = free_ports(4 * count)
+    return [Ports(*found[at : at + 4]) for at in range(0, len(found), 4)]
 
 
 def ask(port: int, word: str) -> str:

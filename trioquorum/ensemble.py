@@ -1,8 +1,6 @@
 """A whole ensemble on this machine's loopback, one process per peer, for trying things out."""
 
-import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +10,7 @@ from trioquorum.admin.controls import Controls
 from trioquorum.admin.settings import AdminSettings, origin_of
 from trioquorum.config import PEER_ID_MAX, PeerSpec
 from trioquorum.errors import ConfigError
+from trioquorum.ports import free_ports
 from trioquorum.processes import STOP_TIMEOUT_S as STOP_TIMEOUT_S, PeerProcesses
 from trioquorum.status import look, targets_of
 from trioquorum.transport import Address
@@ -44,7 +43,7 @@ def lay_out(count: int, base_port: int) -> tuple[PeerSpec, ...]:
         offsets = (0, QUORUM_PORT_OFFSET, ELECTION_PORT_OFFSET, ADMIN_PORT_OFFSET)
         ports = [base_port + offset + i for i in range(count) for offset in offsets]
     else:
-        ports = _free_ports(PORTS_EACH * count)
+        ports = free_ports(PORTS_EACH * count)
     return tuple(_spec(i + 1, ports[PORTS_EACH * i : PORTS_EACH * (i + 1)]) for i in range(count))
 
 
@@ -122,12 +121,3 @@ async def _until_serving(
             await trio.sleep(_POLL_S)
     say(f"the ensemble does not serve after {START_TIMEOUT_S:.0f} s; see the logs in {data_dir}")
     return 1
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody uses at the moment: all are held until the last is found, so that none comes twice."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]

@@ -3,7 +3,7 @@ import trio
 
 from bench import java, wire
 from bench.race import Runner, first_write
-from bench.servers import free_ports
+from bench.servers import ports_of
 from tests.bench.kit import fake_server, reply
 
 
@@ -16,7 +16,7 @@ async def race(*ports: int) -> float:
 
 
 async def test_a_server_that_is_not_there_is_no_hindrance() -> None:
-    absent = free_ports(1)[0].client
+    absent = ports_of(1)[0].client
     async with fake_server() as port:
         assert await race(absent, port) > 0
 
@@ -34,7 +34,7 @@ async def test_a_refused_write_is_tried_again_with_another_path() -> None:
 
 
 async def test_nobody_answering_is_an_error() -> None:
-    absent = free_ports(1)[0].client
+    absent = ports_of(1)[0].client
     with pytest.raises(TimeoutError, match="no write was acknowledged"):
         await trio.to_thread.run_sync(first_write, [Runner(absent, "t")], nothing, 0.05)
 
