@@ -20,7 +20,7 @@ from trioquorum.poller import Watch, watching
 from trioquorum.transport import Take
 from trioquorum_transports.frames import HEADER, FrameSplitter
 
-RECEIVE_BYTES: Final = 256 << 10  # one recv
+RECEIVE_BYTES: Final = 64 << 10  # one recv; from 128 KiB on malloc maps and unmaps a buffer each time, for 12 µs
 BURST_BYTES: Final = 256 << 10  # what a task may move on one link before the other tasks get a turn
 FRAME_COST_BYTES: Final = 4 << 10  # a frame counts as this much more, so that a burst is at most 64 frames
 FRAMES_AT_ONCE: Final = BURST_BYTES // FRAME_COST_BYTES  # that the poller hands over before the others get a turn

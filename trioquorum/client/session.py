@@ -26,7 +26,7 @@ RECONNECT_DELAY_MS_MAX = 1_000
 PROBE_MS_MIN = 100  # connected to a server without a leader: pause before the next one is asked for its; doubles
 PROBE_MS_MAX = 60_000
 PROBE_TIMEOUT_MS = 1_000
-RECEIVE_BYTES_MAX = 256 << 10
+RECEIVE_BYTES_MAX = 64 << 10
 REQUESTS_INFLIGHT_MAX = Limits().client_requests_inflight_max  # a server reads no more of a connection; calls wait
 
 _LINK_ERRORS = (
