@@ -47,6 +47,7 @@ MODULES: Final = (
     "trioquorum/pipeline/sending.py",
     "trioquorum/pipeline/service.py",
     "trioquorum/server/connection.py",
+    "trioquorum/server/sockets.py",
     "trioquorum/storage/applying.py",
     "trioquorum/storage/digest_check.py",
     "trioquorum/storage/log_format.py",
@@ -78,7 +79,7 @@ MODULES: Final = (
 )
 """What runs for every request, of what needs neither tasks nor generated code."""
 
-SUBCLASSED: Final = frozenset({"Applier", "Client", "Connection", "LogQueue"})
+SUBCLASSED: Final = frozenset({"Applier", "Client", "Connection", "LogQueue", "Sockets"})
 BASES: Final = frozenset({"Enum", "IntEnum", "IntFlag", "NamedTuple", "Protocol", "TrioquorumError", "dict"})
 STRUCTS: Final = frozenset({"msgspec.Struct", "Record"})
 PLAIN: Final = ["msgspec.Struct", "gc=False"]

@@ -27,7 +27,7 @@ from tests.hostile.kit import (
 )
 from tests.kit.processes import free_ports
 from trioquorum.events import ClientFrameRefused, ClientRefused
-from trioquorum.server.port import SocketClient
+from trioquorum.server.sockets import SocketClient
 from trioquorum.transport import Address
 from trioquorum.wire.client import frame
 from trioquorum.wire.records import ConnectRequest
