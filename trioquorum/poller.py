@@ -80,11 +80,13 @@ class Watch:
         poller = self._poller
         self.active = True
         try:
-            while self.active:
+            while True:
                 if poller.driver is None:
                     await poller.drive(self)
                 else:
                     await self._park()
+                if not self.active:
+                    break
         finally:
             self.active = False
             poller.hand_on()
@@ -145,12 +147,14 @@ class Poller:
         self.driver = watch
         try:
             with trio.CancelScope() as self.driving:
-                while watch.active:
+                while True:
                     if self.again:
                         await trio.lowlevel.checkpoint()
                     else:
                         await trio.lowlevel.wait_readable(self.epoll.fileno())
                     self._work()
+                    if not watch.active:
+                        break
         finally:
             self.driver = None
 

@@ -124,13 +124,14 @@ async def deliver(link: Link, take: Take, flush: Callable[[], None]) -> None:
     if isinstance(link, PolledLink):
         await link.deliver(take, flush)
         return
-    goes_on = True
-    while goes_on:
+    while True:
         frame = await link.receive()
         try:
             goes_on = take(frame)
         finally:
             flush()
+        if not goes_on:
+            return
 
 
 class Listener(Protocol):
