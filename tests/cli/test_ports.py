@@ -13,7 +13,8 @@ def test_free_ports_are_many_different_ones_that_nobody_gets_by_chance() -> None
     found = ports.free_ports(40)
     assert len(set(found)) == 40
     lowest_dynamic = int(ports._DYNAMIC.read_text().split()[0])
-    assert all(ports.LOWEST <= port < lowest_dynamic for port in found)
+    if lowest_dynamic > ports.LOWEST:  # else the whole range is the system's
+        assert all(ports.LOWEST <= port < lowest_dynamic for port in found)
     with socket.create_server((ports.LOOPBACK, found[0])):
         pass
 
