@@ -6,6 +6,7 @@ for its own disk when a quorum of others has acknowledged.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.events import Committed, Events, Proposed, SessionExpired
@@ -28,8 +29,8 @@ from trioquorum.zab.leader import COUNTER_MASK, Leader, Proposal
 from trioquorum.zab.quorum import QuorumConfig
 from trioquorum.zab.reconfig import next_config, parse_config
 
-_CREATE_SESSION = Op.CREATE_SESSION
-_RECONFIG = Op.RECONFIG
+_CREATE_SESSION: Final = int(Op.CREATE_SESSION)
+_RECONFIG: Final = int(Op.RECONFIG)
 
 
 class LeaderService(Service):

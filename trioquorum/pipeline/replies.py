@@ -1,10 +1,13 @@
 """The body of the reply to a committed write (client-protocol §5, §7)."""
 
+from typing import Final
+
 from trioquorum.tree.apply import Applied
 from trioquorum.wire.client import MultiResult, encode_multi_response
 from trioquorum.wire.fields import encode_buffer, encode_text
 from trioquorum.wire.ops import Op
 
+_CREATE: Final = int(Op.CREATE)
 _PATH_AND_STAT = frozenset({Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})
 _STAT = frozenset({Op.SET_DATA, Op.SET_ACL})
 
@@ -17,7 +20,7 @@ def reply_body(op: int, applied: Applied) -> tuple[int, bytes]:
         return applied.err, b""
     if op in _STAT:
         return 0, applied.stat or b""
-    if op == Op.CREATE:
+    if op == _CREATE:
         return 0, encode_text(applied.path)
     if op == Op.RECONFIG:
         return 0, encode_buffer(applied.data) + (applied.stat or b"")

@@ -6,6 +6,7 @@ One ``Service`` lives as long as one role. Drivers feed it (``request``), the ro
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from librt.strings import read_i32_be
 
@@ -32,7 +33,10 @@ from trioquorum.wire.records import ConnectRequest, ConnectResponse
 from trioquorum.wire.txn import CloseSessionTxn, ErrorTxn, Txn
 
 # A member of an enumeration takes three times as long to find as a constant.
-_SYNC, _PING, _CREATE_SESSION, _CLOSE_SESSION = Op.SYNC, Op.PING, Op.CREATE_SESSION, Op.CLOSE_SESSION
+_SYNC: Final = int(Op.SYNC)
+_PING: Final = int(Op.PING)
+_CREATE_SESSION: Final = int(Op.CREATE_SESSION)
+_CLOSE_SESSION: Final = int(Op.CLOSE_SESSION)
 
 NO_PASSWORD = bytes(16)
 

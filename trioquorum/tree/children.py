@@ -1,6 +1,6 @@
 """Paths of the children of one znode: a dict, and for a very long list pages that can be walked while it changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -9,77 +9,93 @@ import msgspec
 NARROW_MAX: Final = 4096
 """A dict with more paths gets pages: copying one of these takes a fraction of a millisecond."""
 
-PAGE_MAX: Final = 1024
+PAGE_MAX: Final = 1365
+"""Paths of a page at first: as many as a dict of 2048 places takes."""
+
+PAGES_FEW: Final = 16
+"""A path that goes is looked for in every page, so where this many would be full pages become longer."""
+
 _SPARSE_MIN: Final = 64
 
 
 class _Page(msgspec.Struct, gc=False):
-    """Paths in the order in which they came; ``live`` of them are still there and were not added anew elsewhere."""
+    """Paths in the order in which they came; ``room`` is what they were at most since no more of them come."""
 
-    number: int
-    paths: list[str]
-    live: int
+    paths: dict[str, None]
+    room: int
 
 
 class WideChildren:
-    """As much of a dict as the tree needs, in the same order: each path with its page, and each page with its paths.
+    """As much of a dict as the tree needs, in the same order, in pages one behind the other.
 
-    A walk copies page after page. Paths never change their page while they stay, and come into the last one only.
+    A walk copies page after page. Paths never change their page while they stay, and come into the last one only. To
+    find that a new path is new is left to who adds it: of a million paths most are far from every cache.
     """
 
-    __slots__ = ("_last", "_page_of", "_pages")
+    __slots__ = ("_count", "_last", "_pages")
 
-    def __init__(self, paths: dict[str, None]) -> None:
-        self._pages: dict[int, _Page] = {}
-        self._page_of: dict[str, _Page] = {}
-        self._last = self._begin_page(0)
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._begin(paths)
+
+    def _begin(self, paths: Iterable[str]) -> None:
+        self._count = 0
+        self._last = _Page({}, 0)
+        self._pages = [self._last]
         for path in paths:
-            self[path] = None
+            self.add(path)
 
     def __len__(self) -> int:
-        return len(self._page_of)
+        return self._count
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._page_of)
+        return chain.from_iterable([page.paths for page in self._pages])
 
-    def __setitem__(self, path: str, value: None) -> None:
-        """Add a path, behind the others."""
-        if path in self._page_of:
-            return
+    def add(self, path: str) -> None:
+        """Add a path that is not there, behind the others."""
         page = self._last
-        if len(page.paths) >= PAGE_MAX:
-            page = self._last = self._begin_page(page.number + 1)
-        page.paths.append(path)
-        page.live += 1
-        self._page_of[path] = page
+        size = len(page.paths)
+        if size >= PAGE_MAX and size * PAGES_FEW >= self._count:
+            page.room = size
+            page = self._last = _Page({}, 0)
+            self._pages.append(page)
+        page.paths[path] = None
+        self._count += 1
 
     def pop(self, path: str, default: None) -> None:
-        """Remove a path, if it is there."""
-        page = self._page_of.pop(path, default)
-        if page is None:
+        """Remove a path, if it is there; the oldest and the newest are found soonest."""
+        del default
+        pages = self._pages
+        at = -1
+        page = self._last
+        if path not in page.paths:
+            for page in pages:
+                at += 1
+                if path in page.paths:
+                    break
+            else:
+                return
+        paths = page.paths
+        del paths[path]
+        self._count -= 1
+        if page is self._last:
             return
-        page.live -= 1
-        if not page.live and page is not self._last:
-            del self._pages[page.number]
-        elif len(page.paths) > 2 * page.live + _SPARSE_MIN:
-            page.paths = self._living(page)
+        if not paths:
+            del pages[at]
+        elif page.room > 2 * len(paths) + _SPARSE_MIN:
+            page.paths = dict(paths)  # A dict that only loses keeps its room.
+            page.room = len(paths)
+            if len(pages) > 2 * PAGES_FEW and 8 * self._count < len(pages) * PAGE_MAX:
+                self._begin(list(self))  # Walks go on with the pages as they are.
 
     def walk(self) -> Iterator[str]:
         """Every path that is there from now to the end, once; of the others that are there now any, once at most."""
-        *full, last = self._pages.values()
+        *full, last = self._pages
         # Into the last page new paths may still come, among them some that went from a page that was walked.
-        return chain(chain.from_iterable(map(self._living, full)), self._living(last))
+        return chain(chain.from_iterable(map(_copied, full)), _copied(last))
 
-    def _begin_page(self, number: int) -> _Page:
-        page = self._pages[number] = _Page(number, [], 0)
-        return page
 
-    def _living(self, page: _Page) -> list[str]:
-        """Its paths without those that went; one that went and came back is in the list twice."""
-        if page.live == len(page.paths):
-            return page.paths[:]
-        page_of = self._page_of
-        return [path for path in dict.fromkeys(page.paths) if page_of.get(path) is page]
+def _copied(page: _Page) -> list[str]:
+    return list(page.paths)
 
 
 Children = dict[str, None] | WideChildren

@@ -18,13 +18,15 @@ def node_digest(path: str, data: bytes | None, stat: bytes, cversion: int, owner
     if path.startswith("/zookeeper/"):
         return 0
     start = b"" if path == "/" else path.encode()
-    if data:
-        start += data
     if not cversion and not owner and stat[56:60] == _NO_CHILDREN:
         # A plain leaf, the most frequent node by far: what clients see is what is stored.
+        if data:
+            start += data
         return crc32(start + stat[:16] + stat[60:] + stat[16:52])
     out = BytesWriter()
     out.write(start)
+    if data:
+        out.write(data)
     out.write(stat[:16])
     out.write(stat[60:])
     out.write(stat[16:36])
@@ -32,3 +34,13 @@ def node_digest(path: str, data: bytes | None, stat: bytes, cversion: int, owner
     out.write(stat[40:44])
     write_i64_be(out, owner)
     return crc32(out.getvalue())
+
+
+def new_digest(path: str, data: bytes | None, stat: bytes, owner: int) -> int:
+    """The same of a node that was made by the last transaction: all its zxids are one."""
+    if owner or path.startswith("/zookeeper/"):
+        return node_digest(path, data, stat, 0, owner)
+    start = path.encode()
+    if data:
+        start += data
+    return crc32(start + stat[:8] + stat[:52])

@@ -43,7 +43,7 @@ _SMALL: Final = 1 << 61  # see ``DataTree``
 class _Node(msgspec.Struct, gc=False):
     """A node as it will be: what its digest is made of.
 
-    ``path_sum`` is the checksum of the path, ``start`` that of path and data, −1 while nobody has asked for it.
+    ``path_sum`` is the checksum of the path, ``start`` that of path and data, −1 while nobody has asked for them.
     ``zxid`` is the last transaction that changed anything of it; the digest of a node that will be gone is 0.
     """
 
@@ -134,7 +134,7 @@ class DigestAhead:
                 if not path.startswith(_HIDDEN):
                     node = self._known.get(path) or self._learn(path)
                     node.aversion = version
-                    self._changed(header.zxid, node)
+                    self._changed(header.zxid, path, node)
             case MultiTxn(parts):
                 if not any(part.type == Op.ERROR for part in parts or ()):
                     for part in parts or ():
@@ -148,6 +148,8 @@ class DigestAhead:
         node.zxid = node.mzxid = header.zxid
         node.mtime, node.version = header.time_ms, record.version
         node.data, node.start = data, -1
+        if node.path_sum < 0:
+            node.path_sum = crc32(path.encode())
         out = BytesWriter()
         if data:
             out.write(data)
@@ -163,20 +165,20 @@ class DigestAhead:
         path, zxid = record.path, header.zxid
         if not path.startswith(_HIDDEN):
             data, time_ms = record.data, header.time_ms
-            path_sum = crc32(path.encode())
-            node = _Node(path_sum, -1, data, zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, zxid, 0)
+            node = _Node(-1, -1, data, zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, zxid, 0)
             out = BytesWriter()
+            out.write(path.encode())
             if data:
                 out.write(data)
             node.write(out)
-            self._now(node, crc32(out.getvalue(), path_sum))
+            self._now(node, crc32(out.getvalue()))
             self._known[path] = node
         parent_path = parent_of(path)
         if not parent_path.startswith(_HIDDEN):
             parent = self._known.get(parent_path) or self._learn(parent_path)
             if record.parent_cversion > parent.cversion:
                 parent.cversion, parent.pzxid = record.parent_cversion, zxid
-                self._changed(zxid, parent)
+                self._changed(zxid, parent_path, parent)
 
     def _delete(self, zxid: int, path: str) -> None:
         if not path.startswith(_HIDDEN):
@@ -187,11 +189,13 @@ class DigestAhead:
         if not parent_path.startswith(_HIDDEN):
             parent = self._known.get(parent_path) or self._learn(parent_path)
             parent.pzxid = zxid
-            self._changed(zxid, parent)
+            self._changed(zxid, parent_path, parent)
 
-    def _changed(self, zxid: int, node: _Node) -> None:
+    def _changed(self, zxid: int, path: str, node: _Node) -> None:
         """Anything but the data."""
         if node.start < 0:
+            if node.path_sum < 0:
+                node.path_sum = crc32(path.encode())
             node.start = crc32(node.data, node.path_sum) if node.data else node.path_sum
         out = BytesWriter()
         node.write(out)

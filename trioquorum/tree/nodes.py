@@ -13,11 +13,10 @@ from trioquorum.tree import quotas
 from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
 from trioquorum.tree.apply import Applied, apply_txn
 from trioquorum.tree.children import NARROW_MAX, WideChildren
-from trioquorum.tree.digest import WRAP, node_digest
+from trioquorum.tree.digest import WRAP, new_digest, node_digest
 from trioquorum.tree.node import PERSISTED, Node, client_cversion, pzxid_of
 from trioquorum.tree.owners import Owners
 from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
-from trioquorum.tree.quotas import QUOTA_NODES
 from trioquorum.tree.watches import WatchTables
 from trioquorum.wire.ops import CONTAINER_OWNER
 from trioquorum.wire.records import Acl
@@ -25,6 +24,7 @@ from trioquorum.wire.txn import Txn
 
 _NO_VERSIONS = bytes(12)
 _NO_CHILDREN = bytes(4)
+_QUOTAS: Final = f"{QUOTA}/"
 _SMALL: Final = 1 << 61
 """Sums below need no wrapping, which would be costly: millions of checksums stay far below."""
 
@@ -108,7 +108,8 @@ class DataTree:
             parent = self.nodes.get(parent_of(path))
             if parent is None:
                 raise CorruptSnapshot(f"{path} has no parent")
-            _add_child(parent, path)
+            if path not in self.nodes:
+                _add_child(parent, path)
         self.nodes[path] = Node(data, acl, stat.getvalue(), None, cversion, owner)
         self.data_bytes += len(path) + length
         if owner:
@@ -149,8 +150,7 @@ class DataTree:
         time_ms: int,
     ) -> int:
         """Add a node; its parent takes ``parent_cversion`` (−1: its own + 1) and the zxid if that is larger."""
-        cut = path.rfind("/")
-        parent_path, name = path[:cut] or ROOT, path[cut + 1 :]
+        parent_path = parent_of(path)
         parent = self.nodes.get(parent_path)
         if parent is None:
             return Code.NONODE
@@ -182,8 +182,10 @@ class DataTree:
         _add_child(parent, path)
         self._adopt(parent_path, parent, parent_cversion, zxid)
         if self.keeps_digest:
-            self._sum(path, node)
-        if self.quotas or name in QUOTA_NODES:
+            node.digest = digest = new_digest(path, data, node.stat, owner)
+            total = self.digest + digest
+            self.digest = total if total < _SMALL else total & WRAP
+        if self.quotas or path.startswith(_QUOTAS):
             quotas.created(self, path, length)
         watches = self.watches
         if watches.data.by_path or watches.child.by_path:
@@ -331,8 +333,11 @@ def _add_child(parent: Node, path: str) -> None:
     if children is None:
         parent.children = {path: None}
         return
+    if isinstance(children, WideChildren):
+        children.add(path)
+        return
     children[path] = None
-    if len(children) > NARROW_MAX and isinstance(children, dict):
+    if len(children) > NARROW_MAX:
         parent.children = WideChildren(children)
 
 
