@@ -1,13 +1,15 @@
 """What a learner forwards for its clients (quorum-protocol §12): most of what a leader is sent."""
 
 from collections.abc import Callable
+from typing import Final
 
 from trioquorum.tree.prep import WriteRequest
 from trioquorum.tree.sessions import LOCAL_SESSION
 from trioquorum.wire.ops import Op
 from trioquorum.wire.quorum import OF_LOCAL_SESSION, PacketType, QuorumPacket, decode_request
 
-_REQUEST, _SYNC = PacketType.REQUEST, Op.SYNC
+_REQUEST: Final = int(PacketType.REQUEST)
+_SYNC: Final = int(Op.SYNC)
 
 
 class Forwarded:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from trioquorum.errors import PeerProtocolError
 from trioquorum.events import Events
@@ -21,7 +21,7 @@ from trioquorum.wire.quorum import OF_LOCAL_SESSION, PacketType, QuorumPacket, e
 from trioquorum.wire.txn import decode_txn
 
 _REQUEST = PacketType.REQUEST
-_CREATE_SESSION = Op.CREATE_SESSION
+_CREATE_SESSION: Final = int(Op.CREATE_SESSION)
 
 SendPackets = Callable[[list[QuorumPacket]], None]
 

@@ -2,7 +2,7 @@
 
 from zlib import crc32
 
-from librt.strings import BytesWriter, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 
 VERSION = 2
 WRAP = 0xFFFFFFFFFFFFFFFF
@@ -28,10 +28,10 @@ def node_digest(path: str, data: bytes | None, stat: bytes, cversion: int, owner
     if data:
         out.write(data)
     out.write(stat[:16])
-    out.write(stat[60:])
+    write_i64_be(out, read_i64_be(stat, 60))
     out.write(stat[16:36])
     write_i32_be(out, cversion)
-    out.write(stat[40:44])
+    write_i32_be(out, read_i32_be(stat, 40))
     write_i64_be(out, owner)
     return crc32(out.getvalue())
 

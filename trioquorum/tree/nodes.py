@@ -156,13 +156,6 @@ class DataTree:
             return Code.NONODE
         # The ACL is in the map before the node is in the tree: a snapshot writes them in this order.
         acl_id = self.acls.acquire(acl)
-        existing = self.nodes.get(path)
-        if existing is not None:
-            # Replay over a fuzzy snapshot: the node has been there, its ACL and its parent's counters may be older.
-            self.acls.release(existing.acl)
-            existing.acl = acl_id
-            self._adopt(parent_path, parent, parent_cversion, zxid)
-            return Code.NODEEXISTS
         shown_owner = self.owners.session_of(owner) if owner else 0
         length = len(data) if data else 0
         stat = BytesWriter()
@@ -175,7 +168,15 @@ class DataTree:
         write_i32_be(stat, length)
         stat.write(_NO_CHILDREN)
         write_i64_be(stat, zxid)
-        self.nodes[path] = node = Node(data, acl_id, stat.getvalue(), None, 0, owner)
+        node = Node(data, acl_id, stat.getvalue(), None, 0, owner)
+        # Looked for once: of very many paths most are far from every cache.
+        existing = self.nodes.setdefault(path, node)
+        if existing is not node:
+            # Replay over a fuzzy snapshot: the node has been there, its ACL and its parent's counters may be older.
+            self.acls.release(existing.acl)
+            existing.acl = acl_id
+            self._adopt(parent_path, parent, parent_cversion, zxid)
+            return Code.NODEEXISTS
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
