@@ -20,6 +20,7 @@ from trioquorum.storage.memory_disk import MemoryDisk
 from trioquorum.storage.snapshot import body_chunks, snapshot_chunks
 from trioquorum.tree.digest_ahead import DigestAhead
 from trioquorum.tree.nodes import DataTree
+from trioquorum.wire.fields import encode_buffer
 from trioquorum.wire.txn import TxnDigest, decode_txn
 
 E1, E2, E3 = 1 << 32, 2 << 32, 3 << 32
@@ -297,7 +298,7 @@ async def test_a_node_that_is_not_what_was_written_is_noticed() -> None:
         await nursery.start(db.log.run)
         follow(db, payloads)
         flipped = db.tree.nodes["/n2"]
-        flipped.data = b"dat`"
+        flipped.record = encode_buffer(b"dat`") + flipped.stat
         await db.take_snapshot()
         assert not heard.of(DigestMismatch)
         under = decode_txn(create(4, "/n2/below", b"", 1))
@@ -327,7 +328,8 @@ async def test_a_leaders_fuzzy_snapshot_is_compared_from_where_it_is_exact() -> 
     assert not db.digests.exact
     follow(db, payloads[4:6])
     assert db.digests.exact
-    db.tree.nodes["/n2"].data = b"flipped"
+    flipped = db.tree.nodes["/n2"]
+    flipped.record = encode_buffer(b"flipped") + flipped.stat
     db.tree.set_data("/n2", b"other", 1, 6, 0)
     follow(db, payloads[6:])
     assert [event.zxid for event in heard.of(DigestMismatch)] == [7]

@@ -17,6 +17,7 @@ from trioquorum.offline.snapshots import load
 from trioquorum.storage.names import SNAPSHOT, file_name
 from trioquorum.storage.snapshot import snapshot_chunks
 from trioquorum.tree.digest import VERSION
+from trioquorum.tree.node import data_length
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import CONFIG
 
@@ -70,7 +71,7 @@ def counts_of(tree: DataTree) -> Counts:
         containers=len(tree.containers),
         ttls=len(tree.ttls),
         acls=len(tree.acls.by_id),
-        data_bytes=sum(len(node.data or b"") for node in tree.nodes.values()),
+        data_bytes=sum(data_length(node) for node in tree.nodes.values()),
     )
 
 

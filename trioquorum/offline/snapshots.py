@@ -12,7 +12,7 @@ from trioquorum.offline.describe import Json, describe_node, hexadecimal, is_bel
 from trioquorum.storage.compression import unpacker
 from trioquorum.storage.names import SNAPSHOT, zxid_of
 from trioquorum.storage.snapshot import SnapshotDigest, SnapshotParser
-from trioquorum.tree.node import Node, mzxid_of, pzxid_of
+from trioquorum.tree.node import Node, data_length, mzxid_of, pzxid_of
 from trioquorum.tree.nodes import DataTree
 
 READ_BYTES: Final = 256 << 10
@@ -132,7 +132,7 @@ def dump(tree: DataTree, wanted: Wanted) -> Iterator[Json]:
 
 def stats(file: Path, tree: DataTree) -> Stats:
     """What is in ``tree``, in numbers."""
-    sizes = {path: len(node.data or b"") for path, node in tree.nodes.items()}
+    sizes = {path: data_length(node) for path, node in tree.nodes.items()}
     widths = {path: len(node.children or ()) for path, node in tree.nodes.items()}
     tops: Counter[str] = Counter()
     top_bytes: Counter[str] = Counter()

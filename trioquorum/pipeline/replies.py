@@ -3,6 +3,7 @@
 from typing import Final
 
 from trioquorum.tree.apply import Applied
+from trioquorum.tree.node import stat_in
 from trioquorum.wire.client import MultiResult, encode_multi_response
 from trioquorum.wire.fields import encode_buffer, encode_text
 from trioquorum.wire.ops import Op
@@ -19,13 +20,13 @@ def reply_body(op: int, applied: Applied) -> tuple[int, bytes]:
     if applied.err:
         return applied.err, b""
     if op in _STAT:
-        return 0, applied.stat or b""
+        return 0, _stat(applied)
     if op == _CREATE:
         return 0, encode_text(applied.path)
     if op == Op.RECONFIG:
-        return 0, encode_buffer(applied.data) + (applied.stat or b"")
+        return 0, encode_buffer(applied.data) + _stat(applied)
     if op in _PATH_AND_STAT:
-        return 0, encode_text(applied.path) + (applied.stat or b"")
+        return 0, encode_text(applied.path) + _stat(applied)
     return 0, b""
 
 
@@ -36,7 +37,12 @@ def _multi_result(part: Applied) -> MultiResult:
     if part.type == Op.CREATE:
         return MultiResult(Op.CREATE, 0, encode_text(part.path))
     if part.type in _PATH_AND_STAT:
-        return MultiResult(Op.CREATE2, 0, encode_text(part.path) + (part.stat or b""))
+        return MultiResult(Op.CREATE2, 0, encode_text(part.path) + _stat(part))
     if part.type == Op.SET_DATA:
-        return MultiResult(Op.SET_DATA, 0, part.stat or b"")
+        return MultiResult(Op.SET_DATA, 0, _stat(part))
     return MultiResult(part.type, 0, b"")
+
+
+def _stat(applied: Applied) -> bytes:
+    record = applied.record
+    return b"" if record is None else stat_in(record)

@@ -10,15 +10,15 @@ from typing import Final
 from zlib import adler32
 
 import msgspec
-from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be
 
 from trioquorum.errors import CorruptSnapshot, PeerProtocolError
 from trioquorum.tree.children import walked
 from trioquorum.tree.digest import VERSION, WRAP
-from trioquorum.tree.node import write_persisted_stat
+from trioquorum.tree.node import Node, write_persisted
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.paths import ROOT
-from trioquorum.wire.fields import decode_buffer, decode_text, encode_text, write_buffer, write_text
+from trioquorum.wire.fields import decode_buffer, decode_text, encode_text, raw_text
 from trioquorum.wire.records import Acl
 
 HEADER: Final = b"ZKSN\x00\x00\x00\x02" + b"\xff" * 8
@@ -95,31 +95,36 @@ def _front(sessions: list[tuple[int, int]], acls: list[tuple[int, tuple[Acl, ...
 
 def _nodes(tree: DataTree, chunk_bytes: int) -> Iterator[bytes]:
     """Every node behind its parent, siblings together, each as it is when its turn comes."""
-    nodes = tree.nodes
-    waiting = [iter((ROOT,))]
+    waiting: list[Iterator[str]] = [iter((ROOT,))]
+    while waiting:
+        if chunk := _next_nodes(tree.nodes, waiting, chunk_bytes):
+            yield chunk
+
+
+def _next_nodes(nodes: dict[str, Node], waiting: list[Iterator[str]], chunk_bytes: int) -> bytes:
+    """The next chunk; ``waiting`` has the paths that are still to be written, the last first."""
     out = BytesWriter()
     count = 0
     while waiting:
-        path = next(waiting[-1], None)
-        if path is None:
+        for path in waiting[-1]:
+            node = nodes.get(path)
+            if node is None:
+                continue  # deleted since its parent was written
+            raw = raw_text(path) if path != ROOT else b""
+            write_i32_be(out, len(raw))
+            out.write(raw)
+            write_persisted(out, node)
+            count += 1
+            children = node.children
+            if children is not None:
+                waiting.append(walked(children))
+            if count >= NODES_PER_CHUNK or len(out) >= chunk_bytes:
+                return out.getvalue()
+            if children is not None:
+                break
+        else:
             waiting.pop()
-            continue
-        node = nodes.get(path)
-        if node is None:
-            continue  # deleted since its parent was written
-        write_text(out, path if path != ROOT else "")
-        write_buffer(out, node.data)
-        write_i64_be(out, node.acl)
-        write_persisted_stat(out, node)
-        if node.children:
-            waiting.append(walked(node.children))
-        count += 1
-        if count >= NODES_PER_CHUNK or len(out) >= chunk_bytes:
-            yield out.getvalue()
-            out = BytesWriter()
-            count = 0
-    if count:
-        yield out.getvalue()
+    return out.getvalue()
 
 
 def _gathered(parts: Iterable[bytes], chunk_bytes: int) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trioquorum.errors import Code, PeerProtocolError
+from trioquorum.tree.node import NodeRecord
 from trioquorum.tree.owners import ttl_owner
 from trioquorum.wire.jute import Record
 from trioquorum.wire.ops import CONTAINER_OWNER, Op
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Applied(msgspec.Struct, gc=False):
-    """What a transaction did, enough for a reply: code, type, path and stat (68 bytes), or the parts of a multi.
+    """What a transaction did, enough for a reply: code, type, path and the node's record, or the parts of a multi.
 
     ``data`` is the new configuration's text.
     """
@@ -39,7 +40,7 @@ class Applied(msgspec.Struct, gc=False):
     err: int
     type: int
     path: str | None = None
-    stat: bytes | None = None
+    record: NodeRecord | None = None
     parts: "list[Applied] | None" = None
     data: bytes | None = None
 
@@ -72,7 +73,7 @@ def _set_data(tree: "DataTree", header: TxnHeader, kind: int, record: SetDataTxn
     err = tree.set_data(path, data, record.version, header.zxid, header.time_ms)
     if err:
         return Applied(err, kind, path)
-    return Applied(0, kind, path, tree.nodes[path].stat, None, data if kind == Op.RECONFIG else None)
+    return Applied(0, kind, path, tree.nodes[path].record, None, data if kind == Op.RECONFIG else None)
 
 
 def _create(tree: "DataTree", header: TxnHeader, kind: int, record: CreateTxn) -> Applied:
@@ -92,7 +93,7 @@ def _made(
 ) -> Applied:
     path = record.path
     err = tree.create(path, record.data, record.acl, owner, record.parent_cversion, header.zxid, header.time_ms)
-    return Applied(err, kind, path, None if err else tree.nodes[path].stat)
+    return Applied(err, kind, path, None if err else tree.nodes[path].record)
 
 
 def _delete(tree: "DataTree", header: TxnHeader, kind: int, record: DeleteTxn) -> Applied:
@@ -103,7 +104,7 @@ def _set_acl(tree: "DataTree", header: TxnHeader, kind: int, record: SetAclTxn) 
     del header
     path = record.path
     err = tree.set_acl(path, record.acl, record.version)
-    return Applied(err, kind, path, None if err else tree.nodes[path].stat)
+    return Applied(err, kind, path, None if err else tree.nodes[path].record)
 
 
 def _check(tree: "DataTree", header: TxnHeader, kind: int, record: CheckVersionTxn) -> Applied:

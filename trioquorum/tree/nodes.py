@@ -14,10 +14,22 @@ from trioquorum.tree.acl import OPEN_ACL_ID, READ_ACL, AclCache
 from trioquorum.tree.apply import Applied, apply_txn
 from trioquorum.tree.children import NARROW_MAX, WideChildren
 from trioquorum.tree.digest import WRAP, new_digest, node_digest
-from trioquorum.tree.node import PERSISTED, Node, client_cversion, pzxid_of
+from trioquorum.tree.node import (
+    INLINE_MAX,
+    PERSISTED,
+    STAT_BYTES,
+    Apart,
+    Node,
+    client_cversion,
+    data_length,
+    pzxid_of,
+    set_tail,
+    tail_of,
+)
 from trioquorum.tree.owners import Owners
 from trioquorum.tree.paths import CONFIG, QUOTA, ROOT, SYSTEM, parent_of
 from trioquorum.tree.watches import WatchTables
+from trioquorum.wire.fields import write_buffer
 from trioquorum.wire.ops import CONTAINER_OWNER
 from trioquorum.wire.records import Acl
 from trioquorum.wire.txn import Txn
@@ -25,6 +37,7 @@ from trioquorum.wire.txn import Txn
 _NO_VERSIONS = bytes(12)
 _NO_CHILDREN = bytes(4)
 _QUOTAS: Final = f"{QUOTA}/"
+_SIGN: Final = 1 << 31
 _SMALL: Final = 1 << 61
 """Sums below need no wrapping, which would be costly: millions of checksums stay far below."""
 
@@ -96,21 +109,28 @@ class DataTree:
         cversion: int = read_i32_be(persisted, 36)
         owner: int = read_i64_be(persisted, 44)
         length = len(data) if data else 0
-        stat = BytesWriter()
-        stat.write(persisted[:36])
-        write_i32_be(stat, client_cversion(cversion, 0))
-        stat.write(persisted[40:44])
-        write_i64_be(stat, self.owners.session_of(owner) if owner else 0)
-        write_i32_be(stat, length)
-        stat.write(_NO_CHILDREN)
-        stat.write(persisted[52:])
+        apart = data if length > INLINE_MAX else None
+        out = BytesWriter()
+        if apart is None:
+            write_buffer(out, data)
+        if cversion or owner:
+            out.write(persisted[:36])
+            write_i32_be(out, client_cversion(cversion, 0))
+            out.write(persisted[40:44])
+            write_i64_be(out, self.owners.session_of(owner) if owner else 0)
+        else:
+            out.write(persisted[:52])
+        write_i32_be(out, length)
+        out.write(_NO_CHILDREN)
+        out.write(persisted[52:])
+        tail = out.getvalue()
         if path != ROOT:
             parent = self.nodes.get(parent_of(path))
             if parent is None:
                 raise CorruptSnapshot(f"{path} has no parent")
             if path not in self.nodes:
                 _add_child(parent, path)
-        self.nodes[path] = Node(data, acl, stat.getvalue(), None, cversion, owner)
+        self.nodes[path] = Node(tail if apart is None else Apart(apart, tail), acl, None, owner, cversion)
         self.data_bytes += len(path) + length
         if owner:
             self._own(path, owner)
@@ -158,17 +178,21 @@ class DataTree:
         acl_id = self.acls.acquire(acl)
         shown_owner = self.owners.session_of(owner) if owner else 0
         length = len(data) if data else 0
-        stat = BytesWriter()
-        write_i64_be(stat, zxid)
-        write_i64_be(stat, zxid)
-        write_i64_be(stat, time_ms)
-        write_i64_be(stat, time_ms)
-        stat.write(_NO_VERSIONS)
-        write_i64_be(stat, shown_owner)
-        write_i32_be(stat, length)
-        stat.write(_NO_CHILDREN)
-        write_i64_be(stat, zxid)
-        node = Node(data, acl_id, stat.getvalue(), None, 0, owner)
+        apart = data if length > INLINE_MAX else None
+        out = BytesWriter()
+        if apart is None:
+            write_buffer(out, data)
+        write_i64_be(out, zxid)
+        write_i64_be(out, zxid)
+        write_i64_be(out, time_ms)
+        write_i64_be(out, time_ms)
+        out.write(_NO_VERSIONS)
+        write_i64_be(out, shown_owner)
+        write_i32_be(out, length)
+        out.write(_NO_CHILDREN)
+        write_i64_be(out, zxid)
+        tail = out.getvalue()
+        node = Node(tail if apart is None else Apart(apart, tail), acl_id, None, owner)
         # Looked for once: of very many paths most are far from every cache.
         existing = self.nodes.setdefault(path, node)
         if existing is not node:
@@ -183,7 +207,8 @@ class DataTree:
         _add_child(parent, path)
         self._adopt(parent_path, parent, parent_cversion, zxid)
         if self.keeps_digest:
-            node.digest = digest = new_digest(path, data, node.stat, owner)
+            digest = new_digest(path, node)
+            node.signed_digest = digest if digest < _SIGN else digest - 2 * _SIGN
             total = self.digest + digest
             self.digest = total if total < _SMALL else total & WRAP
         if self.quotas or path.startswith(_QUOTAS):
@@ -227,24 +252,28 @@ class DataTree:
         node = self.nodes.get(path)
         if node is None:
             return Code.NONODE
-        stat = node.stat
+        tail = tail_of(node)
+        at = len(tail) - STAT_BYTES
         length = len(data) if data else 0
-        grown = length - len(node.data or b"")
+        grown: int = length - read_i32_be(tail, at + 52)
         if grown:
             self.data_bytes += grown
             if self.quotas:
                 quotas.resized(self, path, grown)
-        node.data = data
+        apart = data if length > INLINE_MAX else None
         out = BytesWriter()
-        out.write(stat[:8])
+        if apart is None:
+            write_buffer(out, data)
+        write_i64_be(out, read_i64_be(tail, at))
         write_i64_be(out, zxid)
-        write_i64_be(out, read_i64_be(stat, 16))
+        write_i64_be(out, read_i64_be(tail, at + 16))
         write_i64_be(out, time_ms)
         write_i32_be(out, version)
-        out.write(stat[36:52])
+        out.write(tail[-32:-16])
         write_i32_be(out, length)
-        out.write(stat[56:])
-        node.stat = out.getvalue()
+        out.write(tail[-12:])
+        tail = out.getvalue()
+        node.record = tail if apart is None else Apart(apart, tail)
         if self.keeps_digest:
             self._sum(path, node)
         if self.watches.data.by_path:
@@ -259,7 +288,8 @@ class DataTree:
         old = node.acl
         node.acl = self.acls.acquire(acl)
         self.acls.release(old)
-        node.stat = node.stat[:40] + version.to_bytes(4, "big", signed=True) + node.stat[44:]
+        tail = tail_of(node)
+        set_tail(node, tail[:-28] + version.to_bytes(4, "big", signed=True) + tail[-24:])
         if self.keeps_digest:
             self._sum(path, node)
         return 0
@@ -269,10 +299,10 @@ class DataTree:
         self.set_data(CONFIG, text, -1, zxid, time_ms)
 
     def _sum(self, path: str, node: Node) -> None:
-        digest = node_digest(path, node.data, node.stat, node.cversion, node.owner)
+        digest = node_digest(path, node)
         total = self.digest + digest - node.digest
         self.digest = total if 0 <= total < _SMALL else total & WRAP
-        node.digest = digest
+        node.signed_digest = digest if digest < _SIGN else digest - 2 * _SIGN
 
     def _own(self, path: str, owner: int) -> None:
         if owner == CONTAINER_OWNER:
@@ -308,12 +338,13 @@ class DataTree:
 
     def _drop(self, path: str, node: Node) -> None:
         del self.nodes[path]
-        self.data_bytes -= len(path) + len(node.data or b"")
+        length = data_length(node)
+        self.data_bytes -= len(path) + length
         if node.owner:
             self._disown(path, node.owner)
         self.digest = (self.digest - node.digest) & WRAP
         if self.quotas:
-            quotas.removed(self, path, len(node.data or b""))
+            quotas.removed(self, path, length)
 
     def _drop_subtree(self, path: str) -> None:
         below = [path]
@@ -345,11 +376,11 @@ def _add_child(parent: Node, path: str) -> None:
 def _restat(node: Node, pzxid: int) -> None:
     """Bring the parts of a stat up to date that depend on the children."""
     children = 0 if node.children is None else len(node.children)
-    stat = node.stat
+    tail = tail_of(node)
     out = BytesWriter()
-    out.write(stat[:36])
+    out.write(tail[:-32])
     write_i32_be(out, client_cversion(node.cversion, children))
-    out.write(stat[40:56])
+    out.write(tail[-28:-12])
     write_i32_be(out, children)
     write_i64_be(out, pzxid)
-    node.stat = out.getvalue()
+    set_tail(node, out.getvalue())

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from trioquorum.tree.node import data_length
 from trioquorum.tree.paths import QUOTA, ROOT, parent_of
+from trioquorum.wire.fields import encode_buffer
 
 if TYPE_CHECKING:
     from trioquorum.tree.node import Node
@@ -137,15 +139,16 @@ def _recount(tree: "DataTree", subject: str) -> None:
         path = below.pop()
         node = tree.nodes[path]
         nodes += 1
-        size += len(node.data or b"")
+        size += data_length(node)
         below.extend(node.children or ())
     _rewrite(stats, {COUNT: nodes, BYTES: size})
 
 
 def _rewrite(stats: "Node", numbers: Mapping[str, int]) -> None:
     """No transaction did this: only the length in the stat follows."""
-    stats.data = render(numbers)
-    stats.stat = stats.stat[:52] + _INT.pack(len(stats.data)) + stats.stat[56:]
+    text = render(numbers)
+    stat = stats.stat
+    stats.record = encode_buffer(text) + stat[:52] + _INT.pack(len(text)) + stat[56:]
 
 
 # What the leader asks before a write

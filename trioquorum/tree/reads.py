@@ -71,7 +71,8 @@ def get_data(tree: DataTree, path: str | None, auth: Auth, watcher: Watcher | No
     node = _node(tree, path, auth)
     if watcher is not None and path is not None:
         tree.watches.add_data(path, watcher)
-    return encode_buffer(node.data) + node.stat
+    record = node.record
+    return record if isinstance(record, bytes) else encode_buffer(record.data) + record.stat
 
 
 def get_children(tree: DataTree, path: str | None, auth: Auth, watcher: Watcher | None = None) -> bytes:
