@@ -296,5 +296,5 @@ def test_a_node_is_small() -> None:
     node = tree.nodes["/5"]
     assert isinstance(node, Node)
     assert not gc.is_tracked(node)
-    assert sys.getsizeof(node) + sys.getsizeof(node.stat) <= 184
+    assert sys.getsizeof(node) + sys.getsizeof(node.record) <= 172
     assert node.children is None
