@@ -11,6 +11,7 @@ import msgspec
 from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 
 from trioquorum.tree.digest import VERSION, WRAP
+from trioquorum.tree.node import STAT_BYTES, tail_of
 from trioquorum.tree.nodes import DataTree
 from trioquorum.tree.owners import ttl_owner
 from trioquorum.tree.paths import ROOT, parent_of
@@ -38,12 +39,14 @@ KNOWN_MAX: Final = 1024
 _HIDDEN: Final = "/zookeeper/"
 _SIGN: Final = 1 << 63
 _SMALL: Final = 1 << 61  # see ``DataTree``
+_IN_TREE: Final = -2
 
 
 class _Node(msgspec.Struct, gc=False):
     """A node as it will be: what its digest is made of.
 
-    ``path_sum`` is the checksum of the path, ``start`` that of path and data, −1 while nobody has asked for them.
+    ``path_sum`` is the checksum of the path, ``start`` that of path and data, −1 while nobody has asked for them, and
+    ``_IN_TREE`` while moreover the data is what the tree has, and ``data`` nothing.
     ``zxid`` is the last transaction that changed anything of it; the digest of a node that will be gone is 0.
     """
 
@@ -196,7 +199,8 @@ class DigestAhead:
         if node.start < 0:
             if node.path_sum < 0:
                 node.path_sum = crc32(path.encode())
-            node.start = crc32(node.data, node.path_sum) if node.data else node.path_sum
+            data = self._tree.nodes[path].data if node.start == _IN_TREE else node.data
+            node.start = crc32(data, node.path_sum) if data else node.path_sum
         out = BytesWriter()
         node.write(out)
         self._now(node, crc32(out.getvalue(), node.start))
@@ -206,19 +210,20 @@ class DigestAhead:
         """A node that nothing proposed changes: as the tree has it."""
         node = self._tree.nodes[path]
         path_sum = crc32(b"" if path == ROOT else path.encode())
-        stat = node.stat
+        tail = tail_of(node)
+        at = len(tail) - STAT_BYTES
         known = self._known[path] = _Node(
             path_sum,
-            -1,
-            node.data,
-            read_i64_be(stat, 0),
-            read_i64_be(stat, 8),
-            read_i64_be(stat, 60),
-            read_i64_be(stat, 16),
-            read_i64_be(stat, 24),
-            read_i32_be(stat, 32),
+            _IN_TREE,
+            None,
+            read_i64_be(tail, at),
+            read_i64_be(tail, at + 8),
+            read_i64_be(tail, at + 60),
+            read_i64_be(tail, at + 16),
+            read_i64_be(tail, at + 24),
+            read_i32_be(tail, at + 32),
             node.cversion,
-            read_i32_be(stat, 40),
+            read_i32_be(tail, at + 40),
             node.owner,
             0,
             node.digest,

@@ -269,9 +269,11 @@ class DataTree:
         write_i64_be(out, read_i64_be(tail, at + 16))
         write_i64_be(out, time_ms)
         write_i32_be(out, version)
-        out.write(tail[-32:-16])
+        write_i64_be(out, read_i64_be(tail, at + 36))  # cversion and aversion
+        write_i64_be(out, read_i64_be(tail, at + 44))
         write_i32_be(out, length)
-        out.write(tail[-12:])
+        write_i32_be(out, read_i32_be(tail, at + 56))
+        write_i64_be(out, read_i64_be(tail, at + 60))
         tail = out.getvalue()
         node.record = tail if apart is None else Apart(apart, tail)
         if self.keeps_digest:

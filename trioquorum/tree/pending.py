@@ -6,15 +6,15 @@ import msgspec
 
 from trioquorum.errors import Code, RequestFailed
 from trioquorum.tree.acl import AclList
-from trioquorum.tree.node import both_versions
+from trioquorum.tree.node import both_versions, data_length
 from trioquorum.tree.nodes import DataTree
 
 
 class Change(msgspec.Struct, gc=False):
     """A node as a later request must see it. Never modified: a further change is a new one.
 
-    ``version``, ``aversion``, ``cversion``, ``owner`` and ``data`` are stored values, ``children`` is their number. A
-    node that will be deleted has ``exists`` unset and keeps its owner.
+    ``version``, ``aversion``, ``cversion`` and ``owner`` are stored values, ``children`` is their number,
+    ``data_bytes`` the length of the data. A node that will be deleted has ``exists`` unset and keeps its owner.
     """
 
     version: int
@@ -23,7 +23,7 @@ class Change(msgspec.Struct, gc=False):
     children: int
     acl: AclList
     owner: int
-    data: bytes | None
+    data_bytes: int
     exists: bool = True
 
 
@@ -51,7 +51,7 @@ class PendingChanges:
         children = 0 if node.children is None else len(node.children)
         acl = self._tree.acls.get(node.acl)
         version, aversion = both_versions(node)
-        return Change(version, aversion, node.cversion, children, acl, node.owner, node.data)
+        return Change(version, aversion, node.cversion, children, acl, node.owner, data_length(node))
 
     def get(self, path: str) -> Change:
         """The node at ``path``.

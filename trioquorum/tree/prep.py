@@ -229,7 +229,7 @@ def _reconfig(prep: Prep, request: WriteRequest) -> Record:
         check_acl(node.acl, Perm.WRITE, request.auth)
         raise
     check_acl(node.acl, Perm.WRITE, request.auth)
-    prep.pending.put(CONFIG, Change(-1, node.aversion, node.cversion, node.children, node.acl, node.owner, text))
+    prep.pending.put(CONFIG, Change(-1, node.aversion, node.cversion, node.children, node.acl, node.owner, len(text)))
     return SetDataTxn(CONFIG, text, -1)
 
 

@@ -143,8 +143,9 @@ def create(
         raise RequestFailed(Code.NODEEXISTS)
     if parent.owner and prep.tree.owners.session_of(parent.owner):
         raise RequestFailed(Code.NOCHILDRENFOREPHEMERALS)
+    data_bytes = len(data) if data else 0
     if prep.tree.quotas:
-        check_quota(prep, path, 1, len(data or b""))
+        check_quota(prep, path, 1, data_bytes)
     cversion = parent.cversion + 1 if parent.cversion != INT_MAX else INT_MIN
     record: CreateTxn | CreateContainerTxn | CreateTtlTxn
     if op in (_CREATE, _CREATE2):
@@ -158,7 +159,7 @@ def create(
         record = CreateTtlTxn(path, data, acl, cversion, ttl_ms)
     pending.put(parent_path, _with_children(parent, 1, max(cversion, parent.cversion)))
     stored_acl = OPEN_ACL if acl is OPEN_ACL_LIST else tuple(acl)
-    pending.put(path, Change(0, 0, 0, 0, stored_acl, owner, data))
+    pending.put(path, Change(0, 0, 0, 0, stored_acl, owner, data_bytes))
     return record
 
 
@@ -199,10 +200,11 @@ def set_data(prep: "Prep", request: "WriteRequest", op: int, body: SetDataReques
     prep.sessions.check(request.session, request.owner)
     path, node = _valid_node(prep.pending, body.path)
     check_acl(node.acl, Perm.WRITE, request.auth)
+    data_bytes = len(body.data) if body.data else 0
     if prep.tree.quotas:
-        check_quota(prep, path, 0, len(body.data or b"") - len(node.data or b""))
+        check_quota(prep, path, 0, data_bytes - node.data_bytes)
     version = next_version(node.version, body.version)
-    change = Change(version, node.aversion, node.cversion, node.children, node.acl, node.owner, body.data)
+    change = Change(version, node.aversion, node.cversion, node.children, node.acl, node.owner, data_bytes)
     prep.pending.put(path, change)
     return SetDataTxn(path, body.data, version)
 
@@ -216,7 +218,7 @@ def set_acl(prep: "Prep", request: "WriteRequest", op: int, body: SetAclRequest)
     node = prep.pending.get(path)
     check_acl(node.acl, Perm.ADMIN, request.auth)
     aversion = next_version(node.aversion, body.version)
-    change = Change(node.version, aversion, node.cversion, node.children, tuple(acl), node.owner, node.data)
+    change = Change(node.version, aversion, node.cversion, node.children, tuple(acl), node.owner, node.data_bytes)
     prep.pending.put(path, change)
     return SetAclTxn(path, acl, aversion)
 
@@ -235,11 +237,11 @@ def remove(pending: PendingChanges, path: str, node: Change) -> None:
     parent_path = parent_of(path)
     parent = pending.get(parent_path)
     pending.put(parent_path, _with_children(parent, -1, parent.cversion))
-    pending.put(path, Change(0, 0, 0, 0, (), node.owner, None, exists=False))
+    pending.put(path, Change(0, 0, 0, 0, (), node.owner, 0, exists=False))
 
 
 def _with_children(node: Change, more: int, cversion: int) -> Change:
-    return Change(node.version, node.aversion, cversion, node.children + more, node.acl, node.owner, node.data)
+    return Change(node.version, node.aversion, cversion, node.children + more, node.acl, node.owner, node.data_bytes)
 
 
 def _valid_node(pending: PendingChanges, path: str | None) -> tuple[str, Change]:
