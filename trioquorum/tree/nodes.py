@@ -207,10 +207,7 @@ class DataTree:
         _add_child(parent, path)
         self._adopt(parent_path, parent, parent_cversion, zxid)
         if self.keeps_digest:
-            digest = new_digest(path, node)
-            node.signed_digest = digest if digest < _SIGN else digest - 2 * _SIGN
-            total = self.digest + digest
-            self.digest = total if total < _SMALL else total & WRAP
+            self._count(node, new_digest(path, node))
         if self.quotas or path.startswith(_QUOTAS):
             quotas.created(self, path, length)
         watches = self.watches
@@ -301,7 +298,10 @@ class DataTree:
         self.set_data(CONFIG, text, -1, zxid, time_ms)
 
     def _sum(self, path: str, node: Node) -> None:
-        digest = node_digest(path, node)
+        self._count(node, node_digest(path, node))
+
+    def _count(self, node: Node, digest: int) -> None:
+        """``digest`` is the node's part in the tree's from now on."""
         total = self.digest + digest - node.digest
         self.digest = total if 0 <= total < _SMALL else total & WRAP
         node.signed_digest = digest if digest < _SIGN else digest - 2 * _SIGN
